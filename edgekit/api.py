@@ -1,0 +1,91 @@
+"""The Python interface: what the command line is a thin layer over."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.build import build as _build
+from edgekit.core.model import Model
+from edgekit.core.recipe import Recipe, load_recipe
+from edgekit.core.results import Bundle
+from edgekit.core.target import load_target
+from edgekit.importers import ImportOptions, import_model
+from edgekit.plan import BuildRequest
+from edgekit.verdicts import Profile, profile_model
+
+__all__ = ["build", "load_model", "load_recipe", "load_target", "profile"]
+
+
+def load_model(
+    source: str | Path,
+    *,
+    signature: str | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    labels: Sequence[str] = (),
+    data: str | Path | None = None,
+    name: str | None = None,
+) -> Model:
+    """Import a trained model.
+
+    Args:
+        source: ``.keras``, ``.h5``, ``.tflite``, a SavedModel folder, or ``module.py:function``.
+        signature: Which one, where the source has several.
+        input_shapes: Fixed shapes by input name, for open dimensions.
+        labels: Class names, in the order of the output.
+        data: Samples for the check against the source framework; random ones without it.
+        name: The model's name; by default that of the file.
+
+    Raises:
+        EdgekitError: It cannot be read, or LiteRT and the source framework disagree.
+    """
+    options = ImportOptions(
+        signature=signature, input_shapes=dict(input_shapes or {}), name=name,
+        labels=tuple(labels), data=None if data is None else str(data),
+    )  # fmt: skip
+    return import_model(str(source), options)
+
+
+def build(
+    model: Model | str | Path,
+    targets: Sequence[str],
+    *,
+    recipe: str | Path | Recipe | None = None,
+    data: str | Path | Mapping[str, Any] | None = None,
+    out: str | Path = "dist",
+    progress: Callable[[str], None] = lambda _message: None,
+    **settings: Any,  # noqa: ANN401 - the other fields of BuildRequest
+) -> list[Bundle]:
+    """Compress, check and package a model; see ``edgekit build``.
+
+    Args:
+        model: A Model, or a source as for ``load_model``.
+        targets: Names or files.
+        recipe: Name, file or Recipe; None lets each target choose.
+        data: Calibration samples: a file, a folder, ``module.py:function``, or arrays by name.
+        out: Folder for the bundles.
+        progress: Told what is being done.
+        settings: Other fields of ``edgekit.plan.BuildRequest``.
+
+    Raises:
+        EdgekitError: The request does not make sense, or a step failed. A missed budget is no
+            error: see ``Bundle.exit_code``.
+    """
+    source = model if isinstance(model, Model) else str(model)
+    chosen = str(recipe) if isinstance(recipe, Path) else recipe
+    request = BuildRequest(source, tuple(targets), chosen, Path(out), data)
+    return _build(replace(request, **settings), progress)
+
+
+def profile(
+    model: Model | str | Path, *, device: str = "host", threads: int = 1, runs: int | None = None
+) -> Profile:
+    """Sizes, memory plan and, on this host, latency and cold start.
+
+    Raises:
+        EdgekitError: The model cannot be read or run.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    request = BuildRequest(loaded, (), device=device, threads=threads, runs=runs)
+    return profile_model(loaded, loaded, None, request)
+

@@ -1,0 +1,44 @@
+"""``edgekit profile``: sizes, memory and latency of a model as it is."""
+
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import options
+from edgekit.cli.progress import progress
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Any model that build takes.")],
+    target: options.Target = None,
+    device: options.Device = "host",
+    threads: options.Threads = 1,
+    runs: options.Runs = None,
+    signature: options.Signature = None,
+    input_shape: options.InputShapes = None,
+    strict: options.Strict = False,
+    accept_estimates: options.AcceptEstimates = False,
+    baseline: options.Baseline = None,
+    fail_on: options.FailOn = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,  # noqa: ARG001
+) -> int:
+    """Measure a model: size by layer and type, MACs, memory, latency, cold start."""
+    from edgekit.check import examine
+    from edgekit.cli.output import finish
+    from edgekit.core.target import load_target
+    from edgekit.importers import ImportOptions, import_model
+    from edgekit.plan import BuildRequest
+
+    profile = load_target(target) if target else None
+    shapes = options.parse_input_shapes(input_shape)
+    with progress(quiet=quiet or json) as tell:
+        tell(f"importing {model}")
+        loaded = import_model(model, ImportOptions(signature=signature, input_shapes=shapes))
+        tell(f"profiling {loaded.name}")
+        request = BuildRequest(loaded, (), device=device, threads=threads, runs=runs,
+                               strict=strict, accept_estimates=accept_estimates)
+        checked = examine(loaded, profile, request)
+    return finish([checked.document], checked.exit_code, baseline=baseline, fail_on=fail_on,
+                  json=json, quiet=quiet)

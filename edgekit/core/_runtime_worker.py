@@ -1,0 +1,250 @@
+"""Runs in the child process: LiteRT inference, agreement and metrics."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.core.data import Dataset, Sample
+from edgekit.core.errors import EdgekitError
+from edgekit.core.fidelity import Fidelity, FidelityMeter, from_output, to_input
+from edgekit.core.model import TensorSpec
+
+# Random inputs are drawn with this seed, so that two builds see the same ones.
+_SEED = 0
+
+Side = tuple[str, Mapping[str, Any]]
+Outputs = dict[str, NDArray[Any]]
+
+
+# Two at most: an interpreter holds the model's activations and packed weights.
+@lru_cache(maxsize=2)
+def interpreter(path: str, preserve: bool = False) -> Any:  # noqa: ANN401
+    """An interpreter with its tensors allocated, kept for the next call.
+
+    One thread: the order of a float sum, and with it the last bit, is then always the same.
+
+    Raises:
+        EdgekitError: LiteRT refuses the model.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve
+                else OpResolverType.AUTO)
+    try:
+        made = Interpreter(path, num_threads=1, experimental_preserve_all_tensors=preserve,
+                           experimental_op_resolver_type=resolver)
+        made.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise EdgekitError(f"LiteRT refuses the model: {_first_line(error)}",
+                           "edgekit inspect shows its operators") from error
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # The interpreter appends each failure to the last: the first one is the cause.
+    return lines[0].partition(" failed to ")[0][:300]
+
+
+def invoke(
+    path: str, io: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """One inference from reset state: arrays by input name in, by output name out."""
+    made = interpreter(path)
+    made.reset_all_variables()
+    try:
+        for name, array in inputs.items():
+            index = io["input_index"][name]
+            _fit_shape(made, index, array.shape)
+            made.set_tensor(index, array)
+        made.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise EdgekitError(f"LiteRT cannot run the model: {_first_line(error)}") from error
+    return {name: made.get_tensor(index) for name, index in io["output_index"].items()}
+
+
+def _fit_shape(made: Any, index: int, shape: tuple[int, ...]) -> None:  # noqa: ANN401
+    """Resize an input with an open size to the sample's."""
+    current = tuple(int(n) for n in made._get_tensor_details(index, 0)["shape"])  # noqa: SLF001
+    if current != shape:
+        made.resize_tensor_input(index, shape, strict=False)
+        made.allocate_tensors()
+
+
+def run(
+    path: str, signature: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """One inference, in the model's own types."""
+    return invoke(path, signature, inputs)
+
+
+def run_real(side: Side, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """One inference in real values: quantized inputs and outputs are converted."""
+    path, io = side
+    given = {spec.name: to_input(spec, inputs[spec.name]) for spec in io["inputs"]}
+    outputs = invoke(path, io, given)
+    return {spec.name: from_output(spec, outputs[spec.name]) for spec in io["outputs"]}
+
+
+def compare(reference: Side, candidate: Side, data: Dataset | None, limit: int) -> Fidelity:
+    """See ``edgekit.core.runtime.compare``."""
+    samples = [sample.inputs for sample in samples_for(reference, data, limit)]
+    wanted = _outputs(reference, data, limit, samples)
+    meter = FidelityMeter()
+    for expected, got in zip(wanted, _outputs(candidate, data, limit, samples), strict=True):
+        meter.add(expected, got)
+    return meter.result()
+
+
+# The outputs of the last models on the guard's samples: stage 0 and the step before are compared
+# with again and again, and need not be run (nor kept in memory) for it.
+_remembered: dict[tuple[str, str, int], list[Outputs]] = {}
+_MOST_REMEMBERED = 4
+
+
+def _outputs(
+    side: Side, data: Dataset | None, limit: int, samples: Sequence[Mapping[str, NDArray[Any]]]
+) -> list[Outputs]:
+    key = (side[0], "" if data is None else data.token, limit)
+    if key not in _remembered:
+        interpreter.cache_clear()
+        made = [run_real(side, inputs) for inputs in samples]
+        interpreter.cache_clear()
+        while len(_remembered) >= _MOST_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+        _remembered[key] = made
+    return _remembered[key]
+
+
+def samples_for(side: Side, data: Dataset | None, limit: int) -> Iterator[Sample]:
+    """The data's samples, or random ones when there is none."""
+    if data is not None:
+        yield from data.samples(limit)
+        return
+    generator = np.random.default_rng(_SEED)
+    for _ in range(limit):
+        yield Sample({spec.name: draw(spec, generator) for spec in side[1]["inputs"]})
+
+
+def draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
+    """A plausible input where nobody gave one: unit floats, any code, small indices."""
+    shape = tuple(1 if size == -1 else size for size in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return generator.uniform(0.0, 1.0, shape).astype(dtype)
+    if dtype.kind == "b":
+        return generator.integers(0, 2, shape).astype(dtype)
+    if spec.scale is not None:
+        info = np.iinfo(dtype)
+        return generator.integers(info.min, info.max + 1, shape).astype(dtype)
+    # Indices into a vocabulary of unknown size: 0 and 1 are in every one.
+    return generator.integers(0, 2, shape).astype(dtype)
+
+
+def evaluate(reference: Side, candidate: Side, data: Dataset, metric: str) -> float:
+    """See ``edgekit.core.runtime.evaluate``."""
+    if metric == "accuracy":
+        return _accuracy(candidate, data)
+    if ".py:" in metric:
+        return _user_metric(candidate, data, metric)
+    if metric == "mse":
+        return _mse(reference, candidate, data)
+    meter = FidelityMeter()
+    for sample in data.samples():
+        meter.add(run_real(reference, sample.inputs), run_real(candidate, sample.inputs))
+    result = meter.result()
+    if metric == "cosine":
+        return result.cosine
+    assert result.top1_agreement is not None
+    return result.top1_agreement
+
+
+def _accuracy(candidate: Side, data: Dataset) -> float:
+    right = total = 0
+    output = candidate[1]["outputs"][0].name
+    for sample in data.samples():
+        scores = run_real(candidate, sample.inputs)[output].reshape(-1)
+        right += int(scores.argmax()) == _class_of(sample.label, scores.size, data.name)
+        total += 1
+    return right / total
+
+
+def _class_of(label: Any, classes: int, where: str) -> int:  # noqa: ANN401
+    array = np.asarray(label)
+    if array.ndim == 1 and array.size == classes and classes > 1:  # one-hot
+        return int(array.argmax())
+    if array.size != 1 or array.dtype.kind not in "iub":
+        raise EdgekitError(f"{where}: labels are {array.dtype} of shape {list(array.shape)} each; "
+                           "accuracy needs one class number per sample")
+    value = int(array.reshape(()))
+    if not 0 <= value < classes:
+        raise EdgekitError(f"{where}: label {value} is not one of the model's {classes} classes")
+    return value
+
+
+def _mse(reference: Side, candidate: Side, data: Dataset) -> float:
+    total, count = 0.0, 0
+    for sample in data.samples():
+        got = run_real(candidate, sample.inputs)
+        for name, want in run_real(reference, sample.inputs).items():
+            total += float(np.square(want.astype(np.float64) - got[name]).sum())
+            count += want.size
+    return total / max(count, 1)
+
+
+def _user_metric(candidate: Side, data: Dataset, reference: str) -> float:
+    from edgekit.core.user_code import load_function
+
+    outputs: dict[str, list[NDArray[Any]]] = {}
+    labels = []
+    for sample in data.samples():
+        labels.append(sample.label)
+        for name, array in run_real(candidate, sample.inputs).items():
+            outputs.setdefault(name, []).append(array)
+    stacked = {name: np.concatenate(arrays) for name, arrays in outputs.items()}
+    known = None if labels[0] is None else np.asarray(labels)
+    try:
+        return float(load_function(reference)(stacked, known))
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise EdgekitError(
+            f"the metric {reference} failed: {type(error).__name__}: {error}",
+            "it is called with the outputs by name, stacked over the samples, and the labels",
+        ) from error
+
+
+def shapes_after_resize(
+    path: str, shapes: Mapping[int, tuple[int, ...]]
+) -> dict[int, tuple[int, ...]]:
+    """The shape of every tensor of the main subgraph once the inputs have these shapes.
+
+    One inference on zeros settles the shapes that depend on other tensors' values.
+    """
+    made = interpreter(path, preserve=True)
+    try:
+        for index, shape in shapes.items():
+            made.resize_tensor_input(index, shape, strict=False)
+        made.allocate_tensors()
+        for detail in made.get_input_details():
+            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        made.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise EdgekitError(
+            f"the model does not run at these input shapes: {_first_line(error)}"
+        ) from error
+    return {int(detail["index"]): tuple(int(n) for n in detail["shape"])
+            for detail in made.get_tensor_details()}
+
+
+def allocate(path: str) -> None:
+    """Load and allocate, to see whether LiteRT takes the file at all."""
+    if not Path(path).exists():
+        raise EdgekitError(f"{path} does not exist")
+    interpreter(path)

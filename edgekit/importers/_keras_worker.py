@@ -1,0 +1,350 @@
+"""Runs in the child process: Keras models, of Keras 3 and of Keras 2, as endpoints."""
+
+import inspect
+import io
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from edgekit.core.errors import EdgekitError, MissingToolError
+from edgekit.importers._convert_worker import Endpoint, first_line
+from edgekit.importers._keras_file import (
+    HDF5_MARK,
+    MAX_BYTES,
+    USE_PYTHON,
+    check_config,
+    keras_version,
+    missing_code,
+    parse_config,
+)
+from edgekit.importers._names import named_outputs, unique, without_scopes
+from edgekit.importers._shapes import Port
+from edgekit.importers._tensorflow import Request
+
+_UNKNOWN = re.compile(
+    r"(?:Could not locate (?:class|function|\w+)|Unknown (?:layer|activation function|[\w ]+?):?)"
+    r" '?([A-Za-z_][\w>.]*)'?")  # fmt: skip
+_OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+def load_file(request: Request) -> Endpoint:
+    """Load a ``.keras`` archive or an HDF5 file; Keras 3 first, tf-keras where it refuses.
+
+    Raises:
+        EdgekitError: Neither reads it, with the reason.
+    """
+    path = Path(request.source)
+    with path.open("rb") as file:
+        is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
+    writer = _check_hdf5(request.source) if is_hdf5 else _check_weights(path)
+    # Both frameworks go by the name's end; the copy also keeps them from opening ours to write.
+    with tempfile.TemporaryDirectory(dir=Path(request.out).parent) as folder:
+        named = Path(folder) / ("model.h5" if is_hdf5 else "model.keras")
+        named.symlink_to(path.resolve())
+        return _load(named, request.source, writer)
+
+
+def _load(path: Path, source: str, writer: str) -> Endpoint:
+    reset()
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 - Keras raises anything on a file that it dislikes
+        refusal = error
+    else:
+        notes = [] if not writer or writer.startswith("3") else [
+            f"written by Keras {writer}, loaded by Keras {keras.__version__}"]
+        return endpoint_of(model, source, notes)
+    if writer.startswith("3"):
+        raise _load_error(source, refusal)
+    model, version = _load_with_tf_keras(path, source, refusal)
+    note = f"loaded by tf-keras {version}: Keras {keras.__version__} refuses it"
+    return endpoint_of(model, source, [note])
+
+
+def _load_with_tf_keras(path: Path, source: str, refusal: Exception) -> tuple[Any, str]:
+    try:
+        import tf_keras
+    except ImportError as error:
+        raise MissingToolError.for_extra("tensorflow", f"load {source}, which Keras 3 refuses"
+                                         ) from error
+    if path.suffix == ".keras":  # tf-keras opens archives for writing
+        copy = path.with_name("copy.keras")
+        shutil.copyfile(path, copy)
+        path = copy
+    try:
+        return tf_keras.models.load_model(str(path), compile=False), tf_keras.__version__
+    except Exception as error:
+        raise _load_error(source, error, refusal) from error
+
+
+def _load_error(source: str, *errors: Exception) -> EdgekitError:
+    for error in errors:
+        text = str(error)
+        if "lambda" in text.lower() and "safe_mode" in text:
+            return EdgekitError(f"{source} holds Python code in a Lambda, which is not run from a "
+                                "file", USE_PYTHON)
+        if unknown := _UNKNOWN.search(text):
+            return missing_code(source, unknown.group(1))
+    return EdgekitError(
+        f"{source} cannot be loaded: {first_line(errors[0])}",
+        "it may be damaged, or of another version of Keras: save it again with model.save()",
+    )
+
+
+def reset() -> None:
+    """Forget earlier models: names that Keras makes up then do not depend on them."""
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy("float32")
+
+
+def _check_hdf5(source: str) -> str:
+    """Hold an HDF5 file against the list; gives the version of Keras that wrote it.
+
+    Raises:
+        EdgekitError: Damaged, weights only, external files, or code.
+    """
+    import h5py  # type: ignore[import-untyped]
+
+    try:
+        with h5py.File(source, "r") as file:
+            _refuse_links(source, file)
+            config = file.attrs.get("model_config")
+            version = file.attrs.get("keras_version", "")
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise EdgekitError(f"{source} is damaged: {first_line(error)}",
+                           "save or copy it again") from error
+    if config is None:
+        raise EdgekitError(f"{source} holds weights only, no model",
+                           "save it with model.save(), not model.save_weights()")
+    check_config(source, parse_config(source, config))
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _check_weights(path: Path) -> str:
+    """The same for the weights of a ``.keras`` archive; gives the version of Keras."""
+    import h5py
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not name.endswith(".h5"):
+                    continue
+                stored = archive.getinfo(name).compress_type == zipfile.ZIP_STORED
+                with archive.open(name) as member, h5py.File(
+                        member if stored else io.BytesIO(member.read()), "r") as file:
+                    _refuse_links(str(path), file)
+    except (zipfile.BadZipFile, OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+        raise EdgekitError(f"{path} is damaged: {first_line(error)}",
+                           "save or copy it again") from error
+    return keras_version(path)
+
+
+def _refuse_links(source: str, file: Any) -> None:  # noqa: ANN401 - h5py.File
+    """No data from other files, and no data set larger than any model."""
+    import h5py
+
+    total = 0
+
+    def look(name: str, item: Any) -> None:  # noqa: ANN401
+        nonlocal total
+        if isinstance(item, h5py.Dataset):
+            total += item.nbytes
+            if item.external or item.is_virtual:
+                raise EdgekitError(f"{source}: '{name}' takes its data from another file")
+
+    def look_at_link(name: str, link: Any) -> None:  # noqa: ANN401
+        if isinstance(link, h5py.ExternalLink):
+            raise EdgekitError(f"{source}: '{name}' is a link to another file")
+
+    file.visititems_links(look_at_link)
+    file.visititems(look)
+    if total > MAX_BYTES:
+        raise EdgekitError(f"{source} holds {total / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB "
+                           "are read", "save it without its optimizer")
+
+
+def is_keras_model(made: Any) -> bool:  # noqa: ANN401
+    """Whether it is a model of Keras 3, or of tf-keras where that is loaded."""
+    legacy = sys.modules.get("tf_keras")
+    return isinstance(made, keras.Model) or (legacy is not None and isinstance(made, legacy.Model))
+
+
+def endpoint_of(model: Any, source: str, notes: list[str]) -> Endpoint:  # noqa: ANN401
+    """A Keras model's inference as one function.
+
+    Raises:
+        EdgekitError: Its inputs are not known, or it is quantized.
+    """
+    modern = isinstance(model, keras.Model)
+    framework = (f"Keras {keras.__version__}" if modern
+                 else f"tf-keras {sys.modules['tf_keras'].__version__}")
+    model, more_notes = _as_float32(model, source)
+    inputs, pack = _inputs(model, source)
+    output_names = _output_names(model)
+
+    def call(tensors: dict[str, Any]) -> dict[str, Any]:
+        return named_outputs(pack(list(tensors.values())), output_names)
+
+    return Endpoint(framework, inputs, call, model, _name_cleaner(model, numbered=modern),
+                    notes + more_notes)
+
+
+def _inputs(model: Any, source: str) -> tuple[tuple[Port, ...], Callable[[list[Any]], Any]]:  # noqa: ANN401
+    """The inputs, and how to call the model on a flat list of tensors."""
+    try:
+        flat = model.inputs
+    except (ValueError, AttributeError):  # a Sequential that was never built
+        flat = None
+    if not flat:
+        return _inputs_of_subclass(model, source)
+    structure = getattr(model, "input", flat)
+    ports = tuple(Port(name, _shape(tensor.shape), _dtype(tensor))
+                  for name, tensor in zip(_input_names(model, structure), flat, strict=True))
+
+    def pack(tensors: list[Any]) -> Any:  # noqa: ANN401
+        return model(_packed(structure, flat, tensors), training=False)
+
+    return ports, pack
+
+
+def _packed(structure: Any, flat: list[Any], tensors: list[Any]) -> Any:  # noqa: ANN401
+    """The tensors in the structure that the model was built with."""
+    by_id = {id(symbol): tensor for symbol, tensor in zip(flat, tensors, strict=True)}
+
+    def place(value: Any) -> Any:  # noqa: ANN401
+        if isinstance(value, Mapping):
+            return {key: place(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [place(inner) for inner in value]
+        return by_id[id(value)]
+
+    return place(structure)
+
+
+def _input_names(model: Any, structure: Any) -> list[str]:  # noqa: ANN401
+    """Names of the input layers; the keys where the inputs are a dict."""
+    if isinstance(structure, Mapping):
+        by_id = {id(tensor): key for key, tensor in structure.items()}
+        if all(id(tensor) in by_id for tensor in model.inputs):
+            return [str(by_id[id(tensor)]) for tensor in model.inputs]
+    if (names := getattr(model, "input_names", None)) and len(names) == len(model.inputs):
+        return unique(names)
+    return unique(_layer_name(tensor) for tensor in model.inputs)
+
+
+def _layer_name(tensor: Any) -> str:  # noqa: ANN401 - KerasTensor
+    """The layer that a symbolic tensor comes out of; summary() shows the same name."""
+    history = getattr(tensor, "_keras_history", None)
+    operation = getattr(history, "operation", None) or getattr(history, "layer", None)
+    return str(getattr(operation, "name", None) or tensor.name)
+
+
+def _output_names(model: Any) -> list[str]:  # noqa: ANN401
+    if names := getattr(model, "output_names", None):
+        return list(names)
+    try:
+        return [_layer_name(tensor) for tensor in model.outputs]
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+def _inputs_of_subclass(
+    model: Any, source: str  # noqa: ANN401
+) -> tuple[tuple[Port, ...], Callable[[list[Any]], Any]]:
+    """Inputs of a model that is code: shapes of its first call, names of its arguments."""
+    parameters = [name for name, parameter in inspect.signature(model.call).parameters.items()
+                  if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+                  and name not in ("training", "mask")]
+    shapes = _shapes_of_first_call(model)
+    if shapes is None:
+        raise EdgekitError(
+            f"{source}: the model was never called, so that its inputs are not known",
+            "call it once before returning it, or return tf.function(model, input_signature=[…])")
+    if len(shapes) > len(parameters):
+        raise EdgekitError(f"{source}: the model's inputs are nested",
+                           "return tf.function(call, input_signature=[tf.TensorSpec(…), …])")
+    names = parameters[: len(shapes)]
+    ports = tuple(Port(name, shape, dtype)
+                  for name, (shape, dtype) in zip(names, shapes, strict=True))
+    return ports, lambda tensors: model(*tensors, training=False)
+
+
+def _shapes_of_first_call(model: Any) -> list[tuple[tuple[int, ...], str]] | None:  # noqa: ANN401
+    """Shape and dtype of each argument, with the batch open."""
+    if (save_spec := getattr(model, "save_spec", None)) is not None:  # tf-keras
+        spec = save_spec()
+        flat = [] if spec is None else spec[0]
+        found = [(tensor.shape, tensor.dtype.name) for tensor in flat if hasattr(tensor, "shape")]
+    else:
+        recorded = getattr(model, "_build_shapes_dict", None) or {}
+        dtype = getattr(model, "input_dtype", None) or "float32"
+        found = [(shape, dtype) for shape in recorded.values()]
+        if not all(_is_shape(shape) for shape, _ in found):
+            return [((), "float32")] * 99  # nested: more than there are parameters
+    return [((-1, *_shape(shape)[1:]), dtype) for shape, dtype in found] or None
+
+
+def _is_shape(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, tuple | list) and all(
+        size is None or isinstance(size, int) for size in value)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:  # noqa: ANN401
+    return tuple(-1 if size is None else int(size) for size in shape)
+
+
+def _dtype(tensor: Any) -> str:  # noqa: ANN401
+    return tensor.dtype if isinstance(tensor.dtype, str) else str(tensor.dtype.name)
+
+
+def _as_float32(model: Any, source: str) -> tuple[Any, list[str]]:  # noqa: ANN401
+    """The same weights in a model that computes in float32.
+
+    Raises:
+        EdgekitError: Quantized by Keras, or not rebuildable from its configuration.
+    """
+    layers = list(model._flatten_layers())  # noqa: SLF001 - the same in both Keras
+    for layer in layers:
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise EdgekitError(
+                f"{source}: layer '{layer.name}' is quantized by Keras ({layer.dtype_policy.name})",
+                "give the model as it was before model.quantize(); edgekit quantizes it")
+    policies = sorted({str(layer.compute_dtype) for layer in layers} & set(_OTHER_FLOATS))
+    if not policies:
+        return model, []
+    try:
+        custom = {type(layer).__name__: type(layer) for layer in layers}
+        rebuilt = type(model).from_config(_in_float32(model.get_config()), custom_objects=custom)
+        rebuilt.set_weights([weight.astype("float32") if weight.dtype.kind in "fV" else weight
+                             for weight in model.get_weights()])
+    except Exception as error:
+        raise EdgekitError(f"{source} computes in {policies[0]} and cannot be rebuilt in float32: "
+                           f"{first_line(error)}", "build it with the float32 policy") from error
+    return rebuilt, [f"it computes in {', '.join(policies)}; converted and compared in float32"]
+
+
+def _in_float32(config: Any, key: str = "") -> Any:  # noqa: ANN401
+    """A configuration with every floating-point type replaced."""
+    if isinstance(config, Mapping):
+        is_policy = str(config.get("class_name", "")).endswith("Policy")
+        return {k: _in_float32(v, "dtype" if is_policy and k == "config" else
+                               (key if key == "dtype" and k == "name" else k))
+                for k, v in config.items()}
+    if isinstance(config, list):
+        return [_in_float32(value, key) for value in config]
+    if isinstance(config, tuple):
+        return tuple(_in_float32(value, key) for value in config)
+    return "float32" if key == "dtype" and config in _OTHER_FLOATS else config
+
+
+def _name_cleaner(model: Any, *, numbered: bool) -> Callable[[str], str]:  # noqa: ANN401
+    layers = {layer.name for layer in model._flatten_layers()}  # noqa: SLF001
+    return partial(without_scopes, model=model.name, layers=layers, numbered=numbered)

@@ -1,0 +1,93 @@
+"""What the importers that need TensorFlow share; TensorFlow itself runs in the child process."""
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgekit.core.errors import MissingToolError
+from edgekit.core.model import Model, Parity, Provenance
+from edgekit.core.sandbox import map_file, sandbox
+from edgekit.importers.base import ImportOptions, model_name
+
+EXTRA = "tensorflow"
+_WORKER = "edgekit.importers._tensorflow_worker"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the child is asked to do.
+
+    Attributes:
+        source: As the user wrote it.
+        folder: The folder that relative paths start from.
+        out: Where the .tflite goes.
+    """
+
+    source: str
+    folder: str
+    out: str
+    signature: str | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What the child answers, beside the file."""
+
+    notes: tuple[str, ...]
+    parity: tuple[Parity, ...]
+
+
+def require_tensorflow(purpose: str) -> None:
+    """See that TensorFlow is installed, without importing it.
+
+    Args:
+        purpose: What it is needed for: "import Keras models".
+
+    Raises:
+        MissingToolError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("tensorflow", "keras")):
+        raise MissingToolError.for_extra(EXTRA, purpose)
+
+
+def import_in_child(format_: str, function: str, source: str, options: ImportOptions) -> Model:
+    """Convert the source in the child process, and make the Model here.
+
+    Args:
+        format_: Name in reports.
+        function: Name of the function in the worker module.
+        source: A file, folder or ``module.py:function``.
+        options: How to import.
+
+    Raises:
+        EdgekitError: The source cannot be read, converted, or does not compute the same.
+    """
+    box = sandbox()
+    box.start(_WORKER)  # TensorFlow takes seconds to import: the file is hashed meanwhile
+    path = Path(source)
+    sha256 = _sha256(path) if path.is_file() else None
+    out = box.new_path(".tflite")
+    request = Request(source, str(Path.cwd()), str(out), options.signature,
+                      dict(options.input_shapes), options.data)
+    try:
+        imported: Imported = box.call(f"{_WORKER}:{function}", f"importing {source}",
+                                      request=request)
+        data = map_file(out)  # stays readable when its name is gone
+    finally:
+        out.unlink(missing_ok=True)
+    return Model(
+        data=data,
+        name=model_name(source, options),
+        provenance=Provenance(format_, path.name, sha256, imported.notes, imported.parity),
+        descriptions=options.descriptions,
+        labels=options.labels,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

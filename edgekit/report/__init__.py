@@ -1,0 +1,1 @@
+"""Reports: the document (``report.json``) and its renderings, all pure functions."""

@@ -1,0 +1,136 @@
+"""The last step: drop what the runtime does not read.
+
+Inner tensor names, subgraph names, min/max records beside scales, constants stored twice, and
+buffers nobody names. Inputs and outputs keep their names, signatures and metadata stay; outputs
+stay bit-equal, which the step's guard proves.
+"""
+
+import hashlib
+from typing import Any
+
+from edgekit.core import edit
+from edgekit.core.errors import GuardError
+from edgekit.core.model import Model
+from edgekit.core.results import StepResult
+from edgekit.core.validation import Strict
+from edgekit.steps.base import Agreement, StepContext, Technique
+
+# Written by converters for their own statistics.
+_CONVERTER_METADATA = frozenset({"CONVERSION_METADATA"})
+
+
+class StripSettings(Strict):
+    """``strip`` has one: whether to keep the names for debugging (``--keep-names``)."""
+
+    keep_names: bool = False
+
+
+def _run(model: Model, settings: StripSettings, _context: StepContext) -> StepResult:
+    objects = edit.to_objects(model.data)
+    if not settings.keep_names:
+        _drop_names(objects)
+    _drop_ranges(objects)
+    _drop_converter_metadata(objects)
+    shared = _share_equal_buffers(objects)
+    data = edit.to_bytes(objects)
+    if len(data) >= len(model.data):
+        return StepResult(model, "nothing to drop")
+    dropped = [] if settings.keep_names else ["names"]
+    dropped += ["min/max records", *([f"{shared} duplicate constants"] if shared else [])]
+    return StepResult(model.with_data(data), "dropped " + ", ".join(dropped))
+
+
+def _drop_names(objects: Any) -> None:  # noqa: ANN401 - ModelT
+    objects.description = None
+    for subgraph in objects.subgraphs:
+        subgraph.name = None
+        border = {*subgraph.inputs, *subgraph.outputs} if subgraph is objects.subgraphs[0] else ()
+        for index, tensor in enumerate(subgraph.tensors):
+            if index not in border:
+                tensor.name = None
+
+
+def _drop_ranges(objects: Any) -> None:  # noqa: ANN401
+    """Min and max are for the quantizer; kernels read scales and zero points."""
+    for subgraph in objects.subgraphs:
+        for tensor in subgraph.tensors:
+            quantization = tensor.quantization
+            if quantization is None:
+                continue
+            quantization.min = quantization.max = None
+            empty = quantization.scale is None or len(quantization.scale) == 0
+            if empty and not quantization.detailsType:
+                tensor.quantization = None
+
+
+def _drop_converter_metadata(objects: Any) -> None:  # noqa: ANN401
+    kept = []
+    for metadata in objects.metadata or []:
+        name = metadata.name.decode() if isinstance(metadata.name, bytes) else metadata.name
+        if name in _CONVERTER_METADATA:
+            objects.buffers[metadata.buffer].data = None
+        else:
+            kept.append(metadata)
+    objects.metadata = kept or None
+
+
+def _share_equal_buffers(objects: Any) -> int:  # noqa: ANN401
+    """Point tensors with equal constants at one buffer, and leave unnamed buffers out.
+
+    Variables keep a buffer of their own: the runtime writes to them.
+
+    Returns:
+        How many constants had been stored more than once.
+    """
+    first: dict[tuple[int, bytes], int] = {}
+    new_index: dict[int, int] = {0: 0}
+    buffers = [objects.buffers[0]]
+    duplicates = 0
+
+    def place(old: int, *, share: bool) -> int:
+        nonlocal duplicates
+        if old in new_index:
+            return new_index[old]
+        data = objects.buffers[old].data
+        if data is None or len(data) == 0:
+            new_index[old] = 0
+            return 0
+        key = (len(data), hashlib.sha256(memoryview(data)).digest())
+        if share and key in first:
+            duplicates += 1
+            new_index[old] = first[key]
+            return first[key]
+        buffers.append(objects.buffers[old])
+        new_index[old] = len(buffers) - 1
+        first.setdefault(key, new_index[old])
+        return new_index[old]
+
+    for subgraph in objects.subgraphs:
+        for tensor in subgraph.tensors:
+            tensor.buffer = place(tensor.buffer, share=not tensor.isVariable)
+    for metadata in objects.metadata or []:
+        metadata.buffer = place(metadata.buffer, share=False)
+    objects.buffers = buffers
+    return duplicates
+
+
+def _guard(
+    _before: Model, result: StepResult, agreement: Agreement, _settings: Any, _context: StepContext  # noqa: ANN401
+) -> StepResult:
+    if agreement.with_previous.max_abs != 0.0:
+        raise GuardError(
+            f"strip changed the outputs by {agreement.with_previous.max_abs:g}",
+            "this is a bug in edgekit; --keep-names leaves the names in",
+        )
+    return result
+
+
+STRIP = Technique(
+    name="strip",
+    settings=StripSettings,
+    layer_settings=frozenset(),
+    needs_data=lambda _settings: False,
+    needs_float=False,
+    run=_run,
+    guard=_guard,
+)

@@ -1,0 +1,197 @@
+"""From a final model to numbers, and from numbers to verdicts on a target's budgets."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgekit.core.budget import Verdict, judge
+from edgekit.core.errors import EdgekitError
+from edgekit.core.measurement import Measurement, Series
+from edgekit.core.model import Model
+from edgekit.core.results import Artifact, Stage
+from edgekit.core.target import Target
+from edgekit.plan import BuildRequest
+
+_MAX_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was measured or computed on the final model."""
+
+    measurements: tuple[Measurement, ...] = ()
+    series: tuple[Series, ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def find(self, name: str) -> Measurement | None:
+        """The first measurement of a name."""
+        return next((row for row in self.measurements if row.name == name), None)
+
+
+def refuse_unrunnable(model: Model, target: Target, stage: Stage) -> None:
+    """Stop a model that the target's engine cannot run.
+
+    Raises:
+        EdgekitError: Its precision, tensor types or operators; every offender is named.
+    """
+    if model.precision not in target.accepts.precisions:
+        reasons = [f"{row.layer}: {row.reason}" for row in stage.skipped] or _floats(model)
+        raise EdgekitError(
+            f"target '{target.name}' runs {' or '.join(target.accepts.precisions)} models only; "
+            f"this one is {model.precision}: {_listed(reasons)}",
+            "quantize it statically (--recipe static-int8 with --data); see also: "
+            "edgekit inspect MODEL -t " + target.name,
+        )
+    problems = unsupported(model, target)
+    if problems:
+        raise EdgekitError(
+            f"target '{target.name}' cannot run this model: {_listed(problems)}",
+            f"edgekit inspect MODEL -t {target.name} lists all of it",
+        )
+
+
+def unsupported(model: Model, target: Target) -> list[str]:
+    """Operators and tensor types that the target's engine lacks, each once."""
+    found: dict[str, None] = {}
+    known = target.accepts.operators
+    for subgraph, operator in model.graph.operators():
+        if known is not None and operator.name not in known:
+            found[f"operator {operator.name}"] = None
+        for index in (*operator.inputs, *operator.outputs):
+            if index >= 0 and (dtype := subgraph.tensors[index].dtype) not in target.accepts.dtypes:
+                found[f"{dtype} tensors (first in {operator.name})"] = None
+    return list(found)
+
+
+def _floats(model: Model) -> list[str]:
+    names = {operator.name for subgraph, operator in model.graph.operators()
+             if any(i >= 0 and subgraph.tensors[i].dtype.startswith("float")
+                    for i in (*operator.inputs, *operator.outputs))}
+    return [f"float {name}" for name in sorted(names)]
+
+
+def _listed(items: Sequence[str]) -> str:
+    shown = "; ".join(items[:_MAX_LISTED])
+    return shown + (f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else "")
+
+
+def profile_model(
+    model: Model, named: Model, target: Target | None, request: BuildRequest
+) -> Profile:
+    """Measure and compute everything that can be known here.
+
+    Args:
+        model: The final model.
+        named: The same model before ``strip`` took the names away.
+        target: What it is for.
+        request: Device, threads and runs.
+    """
+    from edgekit.profilers import PROFILERS, ProfileSettings
+
+    engine = target.runtime.engine if target is not None else "litert"
+    settings = ProfileSettings(threads=(request.threads,), runs=request.runs, engine=engine)
+    names = ("size", "memory", *(("host",) if request.device == "host" else ()))
+    results = [PROFILERS[name](model, settings) for name in names]
+    return Profile(
+        measurements=tuple(row for result in results for row in result.measurements),
+        series=tuple(row for result in results for row in result.series),
+        layers=_layer_rows(model, named),
+        conditions={key: value for result in results for key, value in result.conditions.items()},
+    )
+
+
+def _layer_rows(model: Model, named: Model) -> tuple[dict[str, Any], ...]:
+    """The final model's layers, under the names they had before ``strip``."""
+    from edgekit.profilers.size import layers_of
+
+    layers, names = layers_of(model.graph), layers_of(named.graph)
+    if [layer.op for layer in layers] != [layer.op for layer in names]:
+        names = layers
+    return tuple({**asdict(layer), "name": other.name}
+                 for layer, other in zip(layers, names, strict=True))
+
+
+def judge_target(
+    target: Target,
+    profile: Profile,
+    artifacts: Sequence[Artifact],
+    stages: Sequence[Stage],
+    request: BuildRequest,
+) -> list[Verdict]:
+    """Every budget of the target against the deliverable, and the loss of quality."""
+    verdicts = [
+        judge(name, limit, _parts(name, target, profile, artifacts),
+              accept_estimates=request.accept_estimates)
+        for name, limit in target.budget.limits()
+    ]
+    quality = stages[-1].quality if stages else None
+    if request.max_drop is not None and quality is not None:
+        unit = "pp" if quality.metric in ("accuracy", "top1_agreement") else "%"
+        part = Measurement("quality_drop", quality.drop, unit, "measured",
+                           f"{quality.metric}, evaluation data, on this host")
+        verdicts.append(judge("quality_drop", request.max_drop, [part]))
+    return verdicts
+
+
+def _parts(
+    budget: str, target: Target, profile: Profile, artifacts: Sequence[Artifact]
+) -> list[Measurement]:
+    """What a budget's value is made of; an unknown part makes the verdict unknown."""
+    model = next((row for row in artifacts if row.kind == "model"), None)
+    match budget:
+        case "download_bytes":
+            size = model.deflate_bytes if model else None
+            return [_known("model", size, "deflated (zlib level 9)"),
+                    _runtime(target, "download_bytes")]
+        case "flash_bytes":
+            return [_known("model", model.bytes if model else None, "the file"),
+                    _runtime(target, "flash_bytes")]
+        case "ram_bytes":
+            return _ram_parts(target, profile, model)
+        case _:
+            return [_latency(target, profile)]
+
+
+def _known(name: str, value: float | None, where: str) -> Measurement:
+    provenance = None if value is None else "measured"
+    return Measurement(name, value, "bytes", provenance, where)  # type: ignore[arg-type]
+
+
+def _ram_parts(target: Target, profile: Profile, model: Artifact | None) -> list[Measurement]:
+    """Arena, engine, and weights where they do not stay in flash."""
+    arena = profile.find("arena_bytes")
+    open_shapes = Measurement("arena_bytes", None, "bytes", None, "the graph's shapes are open")
+    parts = [arena or open_shapes]
+    if target.runtime.engine == "litert" and model is not None:
+        # Mapped pages at least; XNNPACK packs a second copy of most weights.
+        parts.append(Measurement("weights", model.bytes, "bytes", "estimated",
+                                 "the file, mapped; packed copies come on top", lower_bound=True))
+    return [*parts, _runtime(target, "ram_bytes")]
+
+
+def _runtime(target: Target, field_name: str) -> Measurement:
+    """The engine's own share, from the target's sourced figure."""
+    value = getattr(target.runtime, field_name)
+    if value is None:
+        where = f"no published figure for {target.runtime.engine} on this target"
+        return Measurement("engine", None, "bytes", None, where)
+    source = target.source_of(f"runtime.{field_name}")
+    measured = source is not None and source.basis == "published"
+    return Measurement("engine", value, "bytes", "measured" if measured else "estimated",
+                       source.url or source.note if source else "the target's file")
+
+
+def _latency(target: Target, profile: Profile) -> Measurement:
+    """A host timing counts only where the host is the target."""
+    measured = profile.find("latency_p50_ms")
+    if measured is not None and _host_is(target):
+        return measured
+    return Measurement("latency_p50_ms", None, "ms", None,
+                       f"not measured on {target.name}; a host timing never stands in for it")
+
+
+def _host_is(target: Target) -> bool:
+    machine = platform.machine().replace("_", "-")
+    return target.kind == "linux" and target.name.endswith(machine)
