@@ -7,7 +7,7 @@ that their recipes have in common.
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from edgekit.core.results import Bundle, Quality, Stage, StepResult
 from edgekit.core.runtime import Metric, compare, evaluate
 from edgekit.importers import import_model
 from edgekit.packagers import PACKAGERS, PackageRequest
-from edgekit.packagers.manifest import write_manifest
+from edgekit.packagers.manifest import measure, write_manifest
 from edgekit.plan import BuildPlan, BuildRequest, TargetPlan, plan_build
 from edgekit.report.json import Findings, dump, make_document
 from edgekit.steps import PlannedStep, StepContext
@@ -61,11 +61,10 @@ class _Staged:
 class _Build:
     """One run: what the targets have in common, computed once."""
 
-    def __init__(self, plan: BuildPlan, progress: Progress, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, plan: BuildPlan, progress: Progress) -> None:
         self.plan = plan
         self.request = plan.request
         self.progress = progress
-        self.pool = pool
         self._cache: dict[tuple[Any, ...], list[_Staged]] = {}
         self.data: Dataset | None = None
         self.evaluation: Dataset | None = None
@@ -178,17 +177,18 @@ class _Build:
         )  # fmt: skip
         if self.request.report == "none":
             return _Staged(model, stage, None)
-        from edgekit.profilers.size import deflate_bytes, dtype_bytes, sparsity_of
+        from edgekit.profilers.size import deflated, dtype_bytes, sparsity_of
 
         stage = replace(stage, dtype_bytes=dtype_bytes(model.graph),
                         sparsity=sparsity_of(model.graph))
-        return _Staged(model, stage, self.pool.submit(deflate_bytes, model.data))
+        return _Staged(model, stage, deflated(model))
 
     def bundle(self, target: TargetPlan) -> Bundle:
         """Steps, measurements, verdicts and files for one target."""
         staged = self.stages_for(target)
         final = staged[-1].model
         refuse_unrunnable(final, target.target, staged[-1].stage)
+        rows = [stage.row() for stage in staged]  # compression ends before anything is timed
         profile = Profile()
         if self.request.report != "none":
             self.progress(f"profiling for {target.target.name}")
@@ -196,19 +196,19 @@ class _Build:
         folder = self.request.out / self.source.name / target.target.name
         self.progress(f"writing {folder}")
         with folder_written_whole(folder) as temporary:
-            return self._write(temporary, folder, target, staged, profile)
+            return self._write(temporary, folder, target, staged, rows, profile)
 
     def _write(
         self, temporary: Path, folder: Path, target: TargetPlan, staged: Sequence[_Staged],
-        profile: Profile,
+        rows: Sequence[Stage], profile: Profile,
     ) -> Bundle:  # fmt: skip
         final = staged[-1].model
         floats = [s.model for s in staged if s.model.precision == "float"]
         request = PackageRequest(final, floats[-1] if floats else None, target.target)
         files = [file for name in target.target.package.files
                  for file in PACKAGERS[name].package(request, temporary)]
-        artifacts = write_manifest(temporary, files, final, target.target, target.recipe)
-        rows = [stage.row() for stage in staged]
+        write_manifest(temporary, files, final, target.target, target.recipe)
+        artifacts = measure(temporary, files, deflate=self.request.report != "none")
         verdicts = judge_target(target.target, profile, artifacts, rows, self.request)
         failed = missed(verdicts, strict=self.request.strict)
         document = make_document(Findings(
@@ -242,14 +242,9 @@ def build(request: BuildRequest, progress: Progress = lambda _message: None) -> 
         EdgekitError: A step failed; no bundle was touched for the targets not yet built.
     """
     plan = plan_build(request)
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        job = _Build(plan, progress, pool)
-        try:
-            job.prepare()
-            return [job.bundle(target) for target in plan.targets]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    job = _Build(plan, progress)
+    job.prepare()
+    return [job.bundle(target) for target in plan.targets]
 
 
 def _metric(request: BuildRequest, source: Model, evaluation: Dataset) -> Metric:

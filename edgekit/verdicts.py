@@ -146,7 +146,8 @@ def _parts(
             return [_known("model", size, "deflated (zlib level 9)"),
                     _runtime(target, "download_bytes")]
         case "flash_bytes":
-            return [_known("model", model.bytes if model else None, "the file"),
+            # What is flashed is the flatbuffer alone, without metadata for apps.
+            return [profile.find("file_bytes") or _known("model", None, "not measured"),
                     _runtime(target, "flash_bytes")]
         case "ram_bytes":
             return _ram_parts(target, profile, model)

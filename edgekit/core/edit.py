@@ -7,21 +7,54 @@ source, so the cost is that of the structure, not of the weights.
 from collections import Counter
 from typing import Any
 
+from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import Buffer
 
 
 def to_objects(data: Buffer) -> Any:  # noqa: ANN401 - ModelT of the generated schema
-    """The file as ``ModelT``; its weights must not be written to in place."""
+    """The file as ``ModelT``; its weights must not be written to in place.
+
+    Files written before 2020 have an operator's code in the deprecated 8-bit field only; here
+    both fields say the same.
+    """
     from ai_edge_litert.tools import flatbuffer_utils
 
-    return flatbuffer_utils.read_model_from_bytearray(data)
+    model = flatbuffer_utils.read_model_from_bytearray(data)
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return model
 
 
-def to_bytes(model: Any) -> bytes:  # noqa: ANN401
-    """``ModelT`` as a file."""
-    from ai_edge_litert.tools import flatbuffer_utils
+def to_bytes(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
+    """``ModelT`` as a file whose constants begin at multiples of 16 bytes.
 
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    The schema demands it (``Buffer.data``, ``force_align: 16``), the generated Python code does
+    4, and kernels on microcontrollers load vectors from there: TFLM has a tool of its own
+    (``tflite_flatbuffer_align``) to mend such files.
+
+    Raises:
+        EdgekitError: More than 2 GB.
+    """
+    import flatbuffers
+    import numpy as np
+    from flatbuffers.builder import BuilderSizeError
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+            alignment = 16 if elemSize == 1 else alignment
+            return int(super().StartVector(elemSize, numElems, alignment))
+
+    for buffer in objects.buffers:
+        if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
+            # A view of a file with offsets; the generated code would write it byte by byte.
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    builder = Builder(1024)
+    try:
+        builder.Finish(objects.Pack(builder), file_identifier=b"TFL3")
+    except BuilderSizeError as error:
+        raise EdgekitError("the model is larger than 2 GB, the most that a TFLite file can be"
+                           ) from error
+    return bytes(builder.Output())
 
 
 def name_of(tensor: Any) -> str:  # noqa: ANN401 - TensorT

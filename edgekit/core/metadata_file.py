@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.core.edit import to_objects
+from edgekit.core.edit import to_bytes, to_objects
 from edgekit.core.errors import EdgekitError, GuardError
 from edgekit.core.graph import MAX_FILE_BYTES, Buffer, Graph, Operator, Tensor, read_graph
 
@@ -206,7 +206,7 @@ def with_metadata(data: Buffer, metadata: bytes | None) -> bytes:
             *(objects.metadata or []),
             schema.MetadataT(name=METADATA_NAME, buffer=len(objects.buffers) - 1),
         ]
-    packed = pack_aligned(objects)
+    packed = to_bytes(objects)
     if not _same_model(read_graph(data), read_graph(packed)):
         raise GuardError("writing metadata into the model changed the model",
                          "this is a bug in edgekit; leave labels and descriptions out")
@@ -263,35 +263,3 @@ def is_packed(graph: Graph) -> bool:
     model = schema.Model.GetRootAs(graph.data, 0)
     inside = all(model.Buffers(index).Offset() <= 1 for index in range(len(graph.buffer_spans)))
     return inside and all(start % 16 == 0 for start, size in graph.buffer_spans if size)
-
-
-def pack_aligned(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
-    """``ModelT`` as a file whose constants begin at multiples of 16 bytes.
-
-    The schema demands it (``Buffer.data``, ``force_align: 16``), the generated Python code does
-    4, and kernels on microcontrollers load vectors from there: TFLM has a tool of its own
-    (``tflite_flatbuffer_align``) to mend such files.
-
-    Raises:
-        EdgekitError: More than 2 GB.
-    """
-    import flatbuffers
-    import numpy as np
-    from flatbuffers.builder import BuilderSizeError
-
-    class Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-            alignment = 16 if elemSize == 1 else alignment
-            return int(super().StartVector(elemSize, numElems, alignment))
-
-    for buffer in objects.buffers:
-        if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
-            # A view of a file with offsets; the generated code would write it byte by byte.
-            buffer.data = np.frombuffer(buffer.data, np.uint8)
-    builder = Builder(1024)
-    try:
-        builder.Finish(objects.Pack(builder), file_identifier=b"TFL3")
-    except BuilderSizeError as error:
-        raise EdgekitError("the model is larger than 2 GB, the most that a TFLite file can be"
-                           ) from error
-    return bytes(builder.Output())

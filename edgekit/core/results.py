@@ -67,12 +67,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of the bundle, relative to its folder."""
+    """A file of the bundle, relative to its folder.
+
+    ``deflate_bytes`` is what a download pays; None for sources that nobody downloads.
+    """
 
     path: str
     kind: str
     bytes: int
-    deflate_bytes: int
+    deflate_bytes: int | None
     sha256: str
 
 

@@ -207,8 +207,7 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
     main = model.subgraphs[0]
     inputs, outputs = _ports_of(model)
     for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
-            tensor.name = clean_name(name_of(tensor)).encode()
+        _name_tensors(subgraph, clean_name)
     named: set[int] = set()
     for names, indices in ((traced.inputs, inputs), (traced.outputs, outputs)):
         for name, index in zip(names, indices, strict=True):
@@ -218,6 +217,17 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
     make_names_unique(model)
     model.signatureDefs = [_signature(traced, inputs, outputs)]
     return to_bytes(model)
+
+
+def _name_tensors(subgraph: Any, clean_name: Callable[[str], str]) -> None:  # noqa: ANN401
+    """Clean names; where a constant has an operator's, it is the constant that gives way."""
+    computed = {int(index) for operator in subgraph.operators for index in operator.outputs}
+    for tensor in subgraph.tensors:
+        tensor.name = clean_name(name_of(tensor)).encode()
+    layers = {subgraph.tensors[index].name for index in computed}
+    for index, tensor in enumerate(subgraph.tensors):
+        if index not in computed and tensor.name in layers:
+            tensor.name += b"/constant"
 
 
 def _ports_of(model: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Iterable, Mapping
+from itertools import takewhile
 from typing import Any
 
 
@@ -88,8 +89,8 @@ def without_scopes(name: str, *, model: str, layers: Container[str], numbered: b
         parts = [_without_number(part, layers) if numbered else part for part in path.split("/")]
         if len(parts) > 1 and parts[0] == model:
             parts = parts[1:]
-        depth = max((i for i, part in enumerate(parts) if part in layers), default=-1)
-        found.setdefault("/".join(parts[: depth + 1]) or path, "/".join(parts))
+        layer = "/".join(takewhile(lambda part: part in layers, parts))
+        found.setdefault(layer or path, "/".join(parts))
     return ";".join(found.values())
 
 

@@ -131,7 +131,10 @@ def endpoint_of_function(function: Any, framework: str) -> Endpoint:  # noqa: AN
         waiting = iter(tensors.values())
         filled = [next(waiting) if isinstance(spec, tf.TensorSpec) else spec for spec in flat]
         given_args, given_kwargs = tf.nest.pack_sequence_as((args, kwargs), filled)
-        return named_outputs(function(*given_args, **given_kwargs))
+        results = function(*given_args, **given_kwargs)
+        # A loaded signature's outputs come in another order in each process.
+        return named_outputs(dict(sorted(results.items())) if isinstance(results, dict)
+                             else results)
 
     return Endpoint(framework, ports, call, function)
 

@@ -29,12 +29,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class FileEntry(Strict):
-    """One deliverable; ``deflate_bytes`` is its zlib level-9 size."""
+    """One deliverable."""
 
     path: str
     kind: str
     bytes: int = Field(ge=0)
-    deflate_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -77,9 +76,25 @@ class Manifest(Strict):
     files: tuple[FileEntry, ...]
 
 
+def measure(
+    folder: Path, files: Sequence[PackagedFile], *, deflate: bool
+) -> tuple[Artifact, ...]:
+    """Sizes and hashes of what the packagers wrote, in their order.
+
+    Args:
+        folder: The bundle's folder.
+        files: What the packagers said they wrote.
+        deflate: Whether to compress, too; sources in C are never downloaded and never are.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    return tuple(_measure(folder, file, deflate=deflate and file.kind != "c") for file in files)
+
+
 def write_manifest(
     folder: Path, files: Sequence[PackagedFile], model: Model, target: Target, recipe: Recipe
-) -> tuple[Artifact, ...]:
+) -> None:
     """Hash what the packagers wrote and write ``manifest.json``.
 
     Args:
@@ -89,14 +104,11 @@ def write_manifest(
         target: What the bundle is for.
         recipe: What made it.
 
-    Returns:
-        The deliverables with sizes and hashes, in the order of ``files``.
-
     Raises:
         EdgekitError: A path that is not a deliverable's, or given twice.
         OSError: A file cannot be read, or the manifest not written.
     """
-    artifacts = tuple(_measure(folder, file) for file in files)
+    measured = sorted(measure(folder, files, deflate=False), key=lambda artifact: artifact.path)
     manifest = Manifest(
         manifest_version=1,
         edgekit_version=__version__,
@@ -108,26 +120,25 @@ def write_manifest(
         ),
         recipe=RecipeEntry(name=recipe.name, seed=recipe.seed),
         target=target.name,
-        files=tuple(FileEntry(path=a.path, kind=a.kind, bytes=a.bytes,
-                              deflate_bytes=a.deflate_bytes, sha256=a.sha256)
-                    for a in sorted(artifacts, key=lambda artifact: artifact.path)),
+        files=tuple(FileEntry(path=a.path, kind=a.kind, bytes=a.bytes, sha256=a.sha256)
+                    for a in measured),
     )  # fmt: skip
     _check_paths(manifest)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True,
                       ensure_ascii=False, allow_nan=False)
     (folder / FILE_NAME).write_bytes(f"{text}\n".encode())
-    return artifacts
 
 
-def _measure(folder: Path, file: PackagedFile) -> Artifact:
+def _measure(folder: Path, file: PackagedFile, *, deflate: bool) -> Artifact:
     size, digest, compressor, deflated = 0, hashlib.sha256(), zlib.compressobj(9), 0
     with (folder / file.path).open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             size += len(chunk)
             digest.update(chunk)
-            deflated += len(compressor.compress(chunk))
-    deflated += len(compressor.flush())
-    return Artifact(file.path, file.kind, size, deflated, digest.hexdigest())
+            if deflate:
+                deflated += len(compressor.compress(chunk))
+    whole = deflated + len(compressor.flush()) if deflate else None
+    return Artifact(file.path, file.kind, size, whole, digest.hexdigest())
 
 
 def _tensor(spec: TensorSpec) -> TensorEntry:

@@ -20,7 +20,6 @@ class ProfileSettings:
         runs: Timed inferences of each way of running; None for as many as are needed.
         cold_starts: Fresh processes of each way of running.
         inputs: One array per input; None draws random ones.
-        engine: Whose planning rule the memory follows.
         engine: Whose planning rule the memory estimate follows: ``litert`` or ``tflm``.
     """
 
@@ -30,7 +29,6 @@ class ProfileSettings:
     cold_starts: int = 5
     inputs: Arrays | None = None
     engine: Engine = "litert"
-    engine: str = "litert"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from edgekit.core.target import Target
 
 SCHEMA_VERSION = "1.0"
 HEAVIEST = 3
+_LEAST_SQNR_DB = -300.0  # no float32 output is further off
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ def _rule(rule: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _fidelity(fidelity: Fidelity | None) -> dict[str, Any] | None:
-    return None if fidelity is None else asdict(fidelity)
+    """Null stands for bit-equal alone; an output that is nothing but error gets a number."""
+    if fidelity is None:
+        return None
+    return {**asdict(fidelity), "sqnr_db": max(fidelity.sqnr_db, _LEAST_SQNR_DB)}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

@@ -422,7 +422,7 @@ def test_constants_behind_the_flatbuffer_come_into_it():
 
 def test_a_rewrite_that_changes_the_model_is_noticed(monkeypatch):
     other = small_net(seed=1)
-    monkeypatch.setattr(metadata_file, "pack_aligned", lambda _objects: other)
+    monkeypatch.setattr(metadata_file, "to_bytes", lambda _objects: other)
     with pytest.raises(GuardError, match="changed the model"):
         with_metadata(NET, b"x")
 
