@@ -7,7 +7,9 @@ again and handed to a child process.
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -114,13 +116,20 @@ class NpzSource(Source):
 
     def header(self) -> dict[str, Column]:
         with self._open() as archive:
-            return {name: self._column(archive, name)[0] for name in _members(archive)}
+            header: dict[str, Column] = {}
+            for name in _members(archive):
+                column, stream = self._column(archive, name)
+                stream.close()
+                header[name] = column
+            return header
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
         header = self.header()
         rows_at_once = _rows_per_chunk(header)
-        with self._open() as archive:
+        with self._open() as archive, ExitStack() as open_streams:
             streams = {name: self._column(archive, name) for name in header}
+            for _, stream in streams.values():
+                open_streams.enter_context(stream)
             total = _equal_rows(self.name, header)
             for start in range(0, total, rows_at_once):
                 rows = min(rows_at_once, total - start)
@@ -142,13 +151,20 @@ class NpzSource(Source):
         """A column's header, and its stream behind the header."""
         try:
             stream = archive.open(f"{name}.npy")
-            version = np.lib.format.read_magic(stream)
-            read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0)
-            shape, fortran, dtype = read(stream)
+            try:
+                return self._checked_header(name, stream), stream
+            except BaseException:
+                stream.close()
+                raise
         except (ValueError, zipfile.BadZipFile, OSError, RuntimeError, KeyError,
                 NotImplementedError) as error:  # fmt: skip
             raise EdgekitError(f"{self.name}: array '{name}' is damaged: {error}") from error
+
+    def _checked_header(self, name: str, stream: IO[bytes]) -> Column:
+        version = np.lib.format.read_magic(stream)
+        read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
+                else np.lib.format.read_array_header_2_0)
+        shape, fortran, dtype = read(stream)
         if dtype.hasobject:
             raise EdgekitError(
                 f"{self.name}: array '{name}' holds pickled Python objects, which are not loaded",
@@ -159,16 +175,14 @@ class NpzSource(Source):
                 f"{self.name}: array '{name}' is in Fortran order and cannot be streamed",
                 "store numpy.ascontiguousarray(array)",
             )
-        return (shape, dtype), stream
+        return shape, dtype
 
     def _rows(self, name: str, column: Column, stream: IO[bytes], rows: int) -> NDArray[Any]:
         shape, dtype = column
         wanted = rows * dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
         try:
             raw = stream.read(wanted)
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-            raise EdgekitError(f"{self.name}: array '{name}' is damaged: {error}") from error
-        except Exception as error:  # zlib.error has no public base class
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
             raise EdgekitError(f"{self.name}: array '{name}' is damaged: {error}") from error
         if len(raw) != wanted:
             raise EdgekitError(f"{self.name}: array '{name}' ends before its last row")

@@ -206,8 +206,9 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
     model = to_objects(raw)
     main = model.subgraphs[0]
     inputs, outputs = _ports_of(model)
+    taken: set[bytes] = set()
     for subgraph in model.subgraphs:
-        _name_tensors(subgraph, clean_name)
+        _name_tensors(subgraph, clean_name, taken)
     named: set[int] = set()
     for names, indices in ((traced.inputs, inputs), (traced.outputs, outputs)):
         for name, index in zip(names, indices, strict=True):
@@ -219,8 +220,11 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
     return to_bytes(model)
 
 
-def _name_tensors(subgraph: Any, clean_name: Callable[[str], str]) -> None:  # noqa: ANN401
-    """Clean names; where a constant has an operator's, it is the constant that gives way."""
+def _name_tensors(subgraph: Any, clean_name: Callable[[str], str], taken: set[bytes]) -> None:  # noqa: ANN401
+    """Clean names; where a constant has an operator's, it is the constant that gives way.
+
+    A loop's body gets its own name in front where another subgraph has the same names.
+    """
     computed = {int(index) for operator in subgraph.operators for index in operator.outputs}
     for tensor in subgraph.tensors:
         tensor.name = clean_name(name_of(tensor)).encode()
@@ -228,6 +232,9 @@ def _name_tensors(subgraph: Any, clean_name: Callable[[str], str]) -> None:  # n
     for index, tensor in enumerate(subgraph.tensors):
         if index not in computed and tensor.name in layers:
             tensor.name += b"/constant"
+        if tensor.name in taken:
+            tensor.name = (subgraph.name or b"body") + b"/" + tensor.name
+    taken.update(tensor.name for tensor in subgraph.tensors)
 
 
 def _ports_of(model: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401

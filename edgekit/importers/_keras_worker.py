@@ -36,65 +36,67 @@ _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloa
 
 
 def load_file(request: Request) -> Endpoint:
-    """Load a ``.keras`` archive or an HDF5 file; Keras 3 first, tf-keras where it refuses.
+    """Load a ``.keras`` archive or an HDF5 file with the Keras that wrote it.
+
+    Keras 3 reads many files of Keras 2, and some of them into another function without a word:
+    its ``hard_sigmoid``, which old LSTMs have inside, is not Keras 2's. So what Keras 3 did not
+    write goes to tf-keras first.
 
     Raises:
-        EdgekitError: Neither reads it, with the reason.
+        EdgekitError: It cannot be loaded, with the reason.
     """
     path = Path(request.source)
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
     writer = _check_hdf5(request.source) if is_hdf5 else _check_weights(path)
-    # Both frameworks go by the name's end; the copy also keeps them from opening ours to write.
+    # Both go by the end of the name, and tf-keras opens archives for writing: a link and a copy.
     with tempfile.TemporaryDirectory(dir=Path(request.out).parent) as folder:
         named = Path(folder) / ("model.h5" if is_hdf5 else "model.keras")
-        named.symlink_to(path.resolve())
-        return _load(named, request.source, writer)
+        if writer.startswith("3"):
+            named.symlink_to(path.resolve())
+            return _load_modern(named, request.source)
+        shutil.copyfile(path, named)
+        return _load_legacy(named, request.source, writer or "1 or 2")
 
 
-def _load(path: Path, source: str, writer: str) -> Endpoint:
+def _load_modern(path: Path, source: str) -> Endpoint:
     reset()
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - Keras raises anything on a file that it dislikes
-        refusal = error
-    else:
-        notes = [] if not writer or writer.startswith("3") else [
-            f"written by Keras {writer}, loaded by Keras {keras.__version__}"]
-        return endpoint_of(model, source, notes)
-    if writer.startswith("3"):
-        raise _load_error(source, refusal)
-    model, version = _load_with_tf_keras(path, source, refusal)
-    note = f"loaded by tf-keras {version}: Keras {keras.__version__} refuses it"
-    return endpoint_of(model, source, [note])
+    except Exception as error:
+        raise _load_error(source, error) from error
+    return endpoint_of(model, source, [])
 
 
-def _load_with_tf_keras(path: Path, source: str, refusal: Exception) -> tuple[Any, str]:
+def _load_legacy(path: Path, source: str, writer: str) -> Endpoint:
+    reset()
     try:
         import tf_keras
     except ImportError as error:
-        raise MissingToolError.for_extra("tensorflow", f"load {source}, which Keras 3 refuses"
+        raise MissingToolError.for_extra("tensorflow", f"load {source}, written by Keras {writer},"
                                          ) from error
-    if path.suffix == ".keras":  # tf-keras opens archives for writing
-        copy = path.with_name("copy.keras")
-        shutil.copyfile(path, copy)
-        path = copy
     try:
-        return tf_keras.models.load_model(str(path), compile=False), tf_keras.__version__
-    except Exception as error:
-        raise _load_error(source, error, refusal) from error
+        model = tf_keras.models.load_model(str(path), compile=False)
+    except Exception as refusal:
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception:  # noqa: BLE001 - what Keras 2 says about its own file is the reason
+            raise _load_error(source, refusal) from refusal
+        return endpoint_of(model, source, [f"written by Keras {writer}, loaded by Keras "
+                                           f"{keras.__version__}: tf-keras refuses it"])
+    return endpoint_of(model, source, [f"written by Keras {writer}, loaded by tf-keras "
+                                       f"{tf_keras.__version__}"])
 
 
-def _load_error(source: str, *errors: Exception) -> EdgekitError:
-    for error in errors:
-        text = str(error)
-        if "lambda" in text.lower() and "safe_mode" in text:
-            return EdgekitError(f"{source} holds Python code in a Lambda, which is not run from a "
-                                "file", USE_PYTHON)
-        if unknown := _UNKNOWN.search(text):
-            return missing_code(source, unknown.group(1))
+def _load_error(source: str, error: Exception) -> EdgekitError:
+    text = str(error)
+    if "lambda" in text.lower() and "safe_mode" in text:
+        return EdgekitError(f"{source} holds Python code in a Lambda, which is not run from a file",
+                            USE_PYTHON)
+    if unknown := _UNKNOWN.search(text):
+        return missing_code(source, unknown.group(1))
     return EdgekitError(
-        f"{source} cannot be loaded: {first_line(errors[0])}",
+        f"{source} cannot be loaded: {first_line(error)}",
         "it may be damaged, or of another version of Keras: save it again with model.save()",
     )
 
@@ -103,6 +105,9 @@ def reset() -> None:
     """Forget earlier models: names that Keras makes up then do not depend on them."""
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
+    if (legacy := sys.modules.get("tf_keras")) is not None:
+        legacy.backend.clear_session()
+        legacy.mixed_precision.set_global_policy("float32")
 
 
 def _check_hdf5(source: str) -> str:

@@ -303,13 +303,9 @@ def old_preprocessing(k):
 
 def spread(model: Any, generator: np.random.Generator) -> None:
     """Weights that keep the outputs of an untrained network apart; variances stay positive."""
-    weights = [np.abs(w) + 0.1 * generator.uniform(0.1, 1.0, w.shape).astype(w.dtype)
-               if "variance" in v.name else
-               (w + 0.3 * generator.normal(size=w.shape)).astype(w.dtype)
-               for v, w in zip(model.weights, model.get_weights(), strict=True)]
-    if not any(getattr(layer, "mask_zero", False) or "norm" in type(layer).__name__.lower()
-               and "normalization" == type(layer).__name__.lower() for layer in model.layers):
-        model.set_weights(weights)
+    model.set_weights([
+        w if "variance" in v.name else (w + 0.3 * generator.normal(size=w.shape)).astype(w.dtype)
+        for v, w in zip(model.weights, model.get_weights(), strict=True)])
 
 
 def draw(shape: tuple[int, ...], dtype: str, generator: np.random.Generator) -> np.ndarray:
@@ -318,26 +314,34 @@ def draw(shape: tuple[int, ...], dtype: str, generator: np.random.Generator) -> 
     return generator.integers(0, 7, shape).astype(dtype)
 
 
-def answers(model: Any, generator: np.random.Generator) -> dict[str, np.ndarray]:
+def answers(model: Any, names: list[str], generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Two samples, one at a time: inputs by name, outputs by position."""
-    tree = model.input
-    flat = model.inputs
-    names = sorted(tree) if isinstance(tree, dict) else [t.name for t in flat]
     columns: dict[str, list[np.ndarray]] = {}
     for _ in range(2):
-        arrays = {n: draw((1, *t.shape[1:]), _dtype(t), generator)
-                  for n, t in zip(names, [tree[n] for n in names] if isinstance(tree, dict)
-                                  else flat, strict=True)}
-        given = arrays if isinstance(tree, dict) else list(arrays.values())
-        results = model(given if isinstance(tree, dict) or len(given) > 1 else given[0],
+        arrays = {name: draw((1, *tensor.shape[1:]), _dtype(tensor), generator)
+                  for name, tensor in zip(names, model.inputs, strict=True)}
+        given = list(arrays.values())
+        results = model(arrays if name_keyed(model) else given if len(given) > 1 else given[0],
                         training=False)
-        flat_results = (list(results.values()) if isinstance(results, dict) else
-                        list(results) if isinstance(results, list | tuple) else [results])
+        flat = (list(results.values()) if isinstance(results, dict) else
+                list(results) if isinstance(results, list | tuple) else [results])
         for name, array in arrays.items():
             columns.setdefault(f"in:{name}", []).append(array)
-        for i, result in enumerate(flat_results):
-            columns.setdefault(f"output_{i}", []).append(np.asarray(result, dtype=None))
+        for i, result in enumerate(flat):
+            columns.setdefault(f"output_{i}", []).append(np.asarray(result, dtype="float32"))
     return {name: np.concatenate(arrays) for name, arrays in columns.items()}
+
+
+def name_keyed(model: Any) -> bool:
+    """Whether the model takes a dict."""
+    return isinstance(getattr(model, "_inputs_struct", getattr(model, "_nested_inputs", None)), dict)
+
+
+def input_names(model: Any) -> list[str]:
+    """The input layers' names, as ``summary()`` shows them."""
+    if hasattr(model, "input_names"):
+        return list(model.input_names)
+    return [tensor._keras_history.operation.name for tensor in model.inputs]
 
 
 def _dtype(tensor: Any) -> str:
@@ -352,7 +356,8 @@ def write_keras(folder: Path, k: Any, prefix: str, table: dict[str, Build],
         k.utils.set_random_seed(1)
         model = build(k)
         spread(model, np.random.default_rng(2))
-        np.savez(folder / f"{prefix}_{name}.npz", **answers(model, np.random.default_rng(3)))
+        np.savez(folder / f"{prefix}_{name}.npz", **answers(model, input_names(model),
+                                                        np.random.default_rng(3)))
         for suffix in suffixes:
             path = folder / f"{prefix}_{name}{suffix}"
             try:

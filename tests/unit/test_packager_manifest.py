@@ -14,7 +14,7 @@ from edgekit.core.model import Model, Provenance
 from edgekit.core.recipe import Recipe
 from edgekit.core.target import load_target
 from edgekit.packagers import PackagedFile
-from edgekit.packagers.manifest import read_manifest, verify_manifest, write_manifest
+from edgekit.packagers.manifest import measure, read_manifest, verify_manifest, write_manifest
 
 MODEL = Model(small_net(), "net", Provenance("keras", "/secret/place/net.keras"), labels=("a", "b"))
 FILES = [PackagedFile("src/b.c", "c"), PackagedFile("a.tflite", "model")]
@@ -42,7 +42,10 @@ def change(bundle, **fields):
 
 
 def test_artifacts_are_measured(tmp_path):
-    artifacts = make_bundle(tmp_path)
+    make_bundle(tmp_path)
+    artifacts = measure(tmp_path, FILES, deflate=True)
+    assert artifacts[0].deflate_bytes is None  # nobody downloads a C source
+    assert measure(tmp_path, FILES, deflate=False)[1].deflate_bytes is None
     assert [artifact.path for artifact in artifacts] == ["src/b.c", "a.tflite"]
     model = artifacts[1]
     assert (model.kind, model.bytes) == ("model", len(MODEL.data))
