@@ -34,7 +34,7 @@ from edgekit.verdicts import Profile, judge_target, profile_model, refuse_unrunn
 # Outputs are compared on a few samples after each step: enough to see a miscomputed operator, few
 # enough to cost less than the step. Large models and large outputs get fewer.
 _GUARD_SAMPLES = (2, 32)
-_GUARD_MACS = 1_000_000_000
+_GUARD_MACS = 100_000_000
 _GUARD_BYTES = 64_000_000
 
 Progress = Callable[[str], None]
@@ -207,8 +207,8 @@ class _Build:
         request = PackageRequest(final, floats[-1] if floats else None, target.target)
         files = [file for name in target.target.package.files
                  for file in PACKAGERS[name].package(request, temporary)]
-        write_manifest(temporary, files, final, target.target, target.recipe)
         artifacts = measure(temporary, files, deflate=self.request.report != "none")
+        write_manifest(temporary, artifacts, final, target.target, target.recipe)
         verdicts = judge_target(target.target, profile, artifacts, rows, self.request)
         failed = missed(verdicts, strict=self.request.strict)
         document = make_document(Findings(

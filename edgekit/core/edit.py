@@ -48,13 +48,15 @@ def to_bytes(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
         if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
             # A view of a file with offsets; the generated code would write it byte by byte.
             buffer.data = np.frombuffer(buffer.data, np.uint8)
-    builder = Builder(1024)
+    # Room for all of it at once: a builder that grows copies everything each time it doubles.
+    constants = sum(len(buffer.data) for buffer in objects.buffers if buffer.data is not None)
+    builder = Builder(constants + constants // 16 + 65_536)
     try:
         builder.Finish(objects.Pack(builder), file_identifier=b"TFL3")
     except BuilderSizeError as error:
         raise EdgekitError("the model is larger than 2 GB, the most that a TFLite file can be"
                            ) from error
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def name_of(tensor: Any) -> str:  # noqa: ANN401 - TensorT

@@ -56,7 +56,8 @@ class Provenance:
     Attributes:
         format: ``keras``, ``saved-model``, ``python``, ``tflite``.
         source: Name of the file, folder or function, without folders.
-        sha256: Of the source's bytes, when it is a file.
+        sha256: Of the source's bytes, when it is a file that was changed on the way; None for a
+            .tflite taken as it is, whose ``Model.sha256`` says it.
         notes: What the importer had to decide or change.
         parity: Source framework against LiteRT, per output; empty for a .tflite.
     """

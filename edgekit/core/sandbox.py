@@ -25,6 +25,7 @@ from edgekit.core.errors import EdgekitError, RuntimeCrashError
 from edgekit.core.files import unwritable
 
 if TYPE_CHECKING:  # the sandbox starts before anything heavy is imported
+    from edgekit.core.graph import Buffer
     from edgekit.core.model import Model
 
 _LENGTH = struct.Struct("<Q")
@@ -56,7 +57,9 @@ class Sandbox:
         self._to_child: BinaryIO | None = None
         self._from_child: BinaryIO | None = None
         self._scratch: Path | None = None
-        self._paths: dict[str, Path] = {}
+        # By the identity of the bytes, which are kept so that it stays theirs: hashing 90 MB to
+        # find a file again would cost as much as writing it.
+        self._paths: dict[int, tuple[Buffer, Path]] = {}
 
     @property
     def scratch(self) -> Path:
@@ -74,16 +77,21 @@ class Sandbox:
         Raises:
             EdgekitError: The temporary folder cannot be written.
         """
-        known = self._paths.get(model.sha256)
-        if known is not None and known.exists():
-            return known
-        path = self.scratch / f"{model.sha256[:24]}.tflite"
+        known = self._paths.get(id(model.data))
+        if known is not None and known[1].exists():
+            return known[1]
+        path = self.new_path(".tflite")
         try:
             path.write_bytes(model.data)
         except OSError as error:
             raise unwritable(path, error) from error
-        self._paths[model.sha256] = path
+        self._paths[id(model.data)] = (model.data, path)
         return path
+
+    def adopt(self, model: "Model", path: Path) -> "Model":
+        """Remember that a file holds the model's bytes, so that they are not written again."""
+        self._paths[id(model.data)] = (model.data, path)
+        return model
 
     def new_path(self, suffix: str) -> Path:
         """A fresh name in the scratch folder for a file that the child is going to write."""

@@ -31,6 +31,9 @@ _FREEZE_BYTES = 32 * 2**20
 
 # They change something outside of the model, or keep something from one inference to the next.
 _STATEFUL = re.compile(r"Assign\w*VariableOp|ResourceScatter\w+|ResourceApply\w+|Assign(Add|Sub)?")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_FRAMES = re.compile(r"Exception encountered when|Graph execution error|Detected at node|File \""
+                     r"|<stack traces|\[\[|Arguments received by")  # fmt: skip
 FORBIDDEN = frozenset({"WriteFile", "ReadFile", "MatchingFiles", "PyFunc", "PyFuncStateless",
                        "EagerPyFunc"})  # fmt: skip
 _FORBIDDEN_IN_CALL = FORBIDDEN | {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}
@@ -93,6 +96,10 @@ def _notes_on(
     notes = [f"input '{port.name}' fixed to {list(shape)}"
              for port, shape in zip(endpoint.inputs, shapes, strict=True)
              if port.shape is None or -1 in port.shape[1:]]
+    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
+              for port in endpoint.inputs
+              if port.batched and port.shape is not None and len(port.shape) > 1
+              and port.shape[0] > 1]
     notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
               for spec in model.outputs if -1 in spec.shape]
     if model.precision != "float":
@@ -123,8 +130,9 @@ def trace(endpoint: Endpoint, shapes: Sequence[tuple[int, ...]], source: str) ->
     except Exception as error:
         shown = ", ".join(f"{port.name} {list(shape)}"
                           for port, shape in zip(endpoint.inputs, shapes, strict=True))
+        chosen = any(port.shape is None or -1 in port.shape[1:] for port in endpoint.inputs)
         raise EdgekitError(f"{source} cannot be run on {shown}: {first_line(error)}",
-                           "choose other sizes with --input-shape") from error
+                           "choose other sizes with --input-shape" if chosen else "") from error
     _refuse_state(function, source)
     return Traced(function, tuple(names), tuple(outputs))
 
@@ -161,7 +169,7 @@ def convert(traced: Traced, source: str, folder: Path) -> bytes:
                            "at most 2 GB")
     try:
         if size < _FREEZE_BYTES:
-            return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+            return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]))
         return _convert_from_disk(function, folder)
     except Exception as error:
         raise _conversion_error(error, source) from error
@@ -176,7 +184,13 @@ def _convert_from_disk(function: Any, folder: Path) -> bytes:  # noqa: ANN401
     holder.variables_of_the_source = list(function.graph.variables)
     with tempfile.TemporaryDirectory(dir=folder) as saved:
         tf.saved_model.save(holder, saved, signatures=function)
-        return bytes(tf.lite.TFLiteConverter.from_saved_model(saved).convert())
+        return _run(tf.lite.TFLiteConverter.from_saved_model(saved))
+
+
+def _run(converter: Any) -> bytes:  # noqa: ANN401
+    # A SavedModel's loops were traced with an open batch; here it is 1.
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = True  # noqa: SLF001
+    return bytes(converter.convert())
 
 
 def _conversion_error(error: Exception, source: str) -> EdgekitError:
@@ -332,9 +346,9 @@ def _disagreement(
 
 
 def first_line(error: Exception) -> str:
-    """The gist of a framework's error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    gist = lines[0] if lines else ""
+    """The gist of a framework's error: its first line that is no frame around another."""
+    lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
+    gist = next((line for line in lines if line and not _FRAMES.match(line)), "")
     return f"{type(error).__name__}: {gist[:300]}" if gist else type(error).__name__
 
 

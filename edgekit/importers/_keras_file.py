@@ -114,7 +114,8 @@ def parse_config(source: str, text: bytes | str) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise EdgekitError(f"{source} is damaged: its configuration is no JSON: {error}") from error
+        raise EdgekitError(f"{source} is damaged: its configuration is no JSON: {error}",
+                           "save or copy it again") from error
     if not isinstance(config, dict):
         raise EdgekitError(f"{source} is damaged: its configuration is no JSON object")
     return config

@@ -30,8 +30,8 @@ from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Request
 
 _UNKNOWN = re.compile(
-    r"(?:Could not locate (?:class|function|\w+)|Unknown (?:layer|activation function|[\w ]+?):?)"
-    r" '?([A-Za-z_][\w>.]*)'?")  # fmt: skip
+    r"(?:Could not locate \w+|Unknown [\w ]+?:|Cannot deserialize object of type)"
+    r" ['`]?([A-Za-z_][\w>.]*)")  # fmt: skip
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
@@ -75,17 +75,20 @@ def _load_legacy(path: Path, source: str, writer: str) -> Endpoint:
     except ImportError as error:
         raise MissingToolError.for_extra("tensorflow", f"load {source}, written by Keras {writer},"
                                          ) from error
-    try:
-        model = tf_keras.models.load_model(str(path), compile=False)
-    except Exception as refusal:
+    loaders = {
+        f"tf-keras {tf_keras.__version__}": tf_keras.models.load_model,
+        f"Keras {keras.__version__}": keras.saving.load_model,
+    }
+    refusals: list[Exception] = []
+    for name, load in loaders.items():
         try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except Exception:  # noqa: BLE001 - what Keras 2 says about its own file is the reason
-            raise _load_error(source, refusal) from refusal
-        return endpoint_of(model, source, [f"written by Keras {writer}, loaded by Keras "
-                                           f"{keras.__version__}: tf-keras refuses it"])
-    return endpoint_of(model, source, [f"written by Keras {writer}, loaded by tf-keras "
-                                       f"{tf_keras.__version__}"])
+            model = load(str(path), compile=False)
+        except Exception as error:  # noqa: BLE001 - they raise anything on a file they dislike
+            refusals.append(error)
+            continue
+        note = f"written by Keras {writer}, loaded by {name}"
+        return endpoint_of(model, source, [f"{note}: tf-keras refuses it" if refusals else note])
+    raise _load_error(source, refusals[0]) from refusals[0]
 
 
 def _load_error(source: str, error: Exception) -> EdgekitError:

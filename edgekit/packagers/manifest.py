@@ -93,22 +93,21 @@ def measure(
 
 
 def write_manifest(
-    folder: Path, files: Sequence[PackagedFile], model: Model, target: Target, recipe: Recipe
+    folder: Path, artifacts: Sequence[Artifact], model: Model, target: Target, recipe: Recipe
 ) -> None:
-    """Hash what the packagers wrote and write ``manifest.json``.
+    """Write ``manifest.json``.
 
     Args:
         folder: The bundle's folder.
-        files: What the packagers said they wrote.
+        artifacts: What ``measure`` gave for the deliverables.
         model: The final Model.
         target: What the bundle is for.
         recipe: What made it.
 
     Raises:
         EdgekitError: A path that is not a deliverable's, or given twice.
-        OSError: A file cannot be read, or the manifest not written.
+        OSError: The manifest cannot be written.
     """
-    measured = sorted(measure(folder, files, deflate=False), key=lambda artifact: artifact.path)
     manifest = Manifest(
         manifest_version=1,
         edgekit_version=__version__,
@@ -121,7 +120,7 @@ def write_manifest(
         recipe=RecipeEntry(name=recipe.name, seed=recipe.seed),
         target=target.name,
         files=tuple(FileEntry(path=a.path, kind=a.kind, bytes=a.bytes, sha256=a.sha256)
-                    for a in measured),
+                    for a in sorted(artifacts, key=lambda artifact: artifact.path)),
     )  # fmt: skip
     _check_paths(manifest)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True,

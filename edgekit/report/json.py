@@ -98,7 +98,7 @@ def _model(model: Model, macs: int | None) -> dict[str, Any]:
     return {
         "name": model.name,
         "format": model.provenance.format,
-        "sha256": model.provenance.sha256,
+        "sha256": _source_sha256(model),
         "bytes": len(model.data),
         "parameters": model.parameters,
         "macs": macs,
@@ -107,6 +107,13 @@ def _model(model: Model, macs: int | None) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in model.inputs],
         "outputs": [_tensor(spec) for spec in model.outputs],
     }
+
+
+def _source_sha256(model: Model) -> str | None:
+    """Of the source, where it is one file; an unchanged .tflite is its own source."""
+    if model.provenance.format == "tflite" and model.provenance.sha256 is None:
+        return model.sha256
+    return model.provenance.sha256
 
 
 def _target(target: Target | None) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def _run(model: Model, settings: QuantizeSettings, context: StepContext) -> Step
     box = sandbox()
     out = box.new_path(".tflite")
     _call(f"{WORKER}:quantize", model, out, arguments)
-    result = model.with_data(map_file(out), ranges={})
+    result = box.adopt(model.with_data(map_file(out), ranges={}), out)
     skipped = _left_in_float(result.graph, settings)
     if context.integer_only and settings.scheme == "static" and result.precision != "integer":
         result, more, skipped = _with_tensorflow(model, result, settings, context, skipped)

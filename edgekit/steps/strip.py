@@ -6,6 +6,7 @@ stay bit-equal, which the step's guard proves.
 """
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 from edgekit.core import edit
@@ -74,7 +75,41 @@ def _drop_converter_metadata(objects: Any) -> None:  # noqa: ANN401
     objects.metadata = kept or None
 
 
-def _share_equal_buffers(objects: Any) -> int:  # noqa: ANN401
+class _Buffers:
+    """The buffers that the stripped file needs: none twice, none that nobody names."""
+
+    def __init__(self, buffers: list[Any]) -> None:
+        self.old = buffers
+        self.kept = [buffers[0]]
+        self.duplicates = 0
+        self._new_index: dict[int, int] = {0: 0}
+        self._by_content: dict[tuple[int, bytes], int] = {}
+        sizes = Counter(len(b.data) for b in buffers if b.data is not None)
+        # Only constants of one length can be equal: the large weights need no hash.
+        self._ambiguous = {size for size, count in sizes.items() if count > 1}
+
+    def place(self, index: int, *, share: bool) -> int:
+        """The new index of an old buffer."""
+        if index not in self._new_index:
+            self._new_index[index] = self._place(self.old[index], share=share)
+        return self._new_index[index]
+
+    def _place(self, buffer: Any, *, share: bool) -> int:  # noqa: ANN401 - BufferT
+        if buffer.data is None or len(buffer.data) == 0:
+            return 0
+        if not share or len(buffer.data) not in self._ambiguous:
+            self.kept.append(buffer)
+            return len(self.kept) - 1
+        key = (len(buffer.data), hashlib.sha256(memoryview(buffer.data)).digest())
+        if key in self._by_content:
+            self.duplicates += 1
+        else:
+            self.kept.append(buffer)
+            self._by_content[key] = len(self.kept) - 1
+        return self._by_content[key]
+
+
+def _share_equal_buffers(objects: Any) -> int:  # noqa: ANN401 - ModelT
     """Point tensors with equal constants at one buffer, and leave unnamed buffers out.
 
     Variables keep a buffer of their own: the runtime writes to them.
@@ -82,36 +117,14 @@ def _share_equal_buffers(objects: Any) -> int:  # noqa: ANN401
     Returns:
         How many constants had been stored more than once.
     """
-    first: dict[tuple[int, bytes], int] = {}
-    new_index: dict[int, int] = {0: 0}
-    buffers = [objects.buffers[0]]
-    duplicates = 0
-
-    def place(old: int, *, share: bool) -> int:
-        nonlocal duplicates
-        if old in new_index:
-            return new_index[old]
-        data = objects.buffers[old].data
-        if data is None or len(data) == 0:
-            new_index[old] = 0
-            return 0
-        key = (len(data), hashlib.sha256(memoryview(data)).digest())
-        if share and key in first:
-            duplicates += 1
-            new_index[old] = first[key]
-            return first[key]
-        buffers.append(objects.buffers[old])
-        new_index[old] = len(buffers) - 1
-        first.setdefault(key, new_index[old])
-        return new_index[old]
-
+    buffers = _Buffers(objects.buffers)
     for subgraph in objects.subgraphs:
         for tensor in subgraph.tensors:
-            tensor.buffer = place(tensor.buffer, share=not tensor.isVariable)
+            tensor.buffer = buffers.place(tensor.buffer, share=not tensor.isVariable)
     for metadata in objects.metadata or []:
-        metadata.buffer = place(metadata.buffer, share=False)
-    objects.buffers = buffers
-    return duplicates
+        metadata.buffer = buffers.place(metadata.buffer, share=False)
+    objects.buffers = buffers.kept
+    return buffers.duplicates
 
 
 def _guard(

@@ -17,7 +17,7 @@ from edgekit.core.recipe import Recipe
 from edgekit.core.target import load_target, target_names
 from edgekit.packagers import PACKAGERS, PackageRequest
 from edgekit.packagers._tflm_operators import RESOLVER_METHODS
-from edgekit.packagers.manifest import verify_manifest, write_manifest
+from edgekit.packagers.manifest import measure, verify_manifest, write_manifest
 
 IMAGE = InputDescription(kind="image", color="rgb", mean=(0.5,), std=(0.5,))
 KINDS = {"model", "labels", "c"}
@@ -76,7 +76,8 @@ def test_the_packages_of_a_target_fit_together(name, tmp_path):
     request = PackageRequest(full_model(), None, target)
     files = [file for kind in target.package.files
              for file in PACKAGERS[kind].package(request, tmp_path)]
-    write_manifest(tmp_path, files, request.model, target, Recipe("float32"))
+    artifacts = measure(tmp_path, files, deflate=True)
+    write_manifest(tmp_path, artifacts, request.model, target, Recipe("float32"))
     assert {row["path"] for row in verify_manifest(tmp_path)["files"]} == (
         set(contents(tmp_path)) - {"manifest.json"})
     assert [file.path for file in files if file.kind == "model"] == ["model.tflite"]

@@ -12,6 +12,7 @@ from edgekit import __version__
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model, Provenance
 from edgekit.core.recipe import Recipe
+from edgekit.core.results import Artifact
 from edgekit.core.target import load_target
 from edgekit.packagers import PackagedFile
 from edgekit.packagers.manifest import measure, read_manifest, verify_manifest, write_manifest
@@ -25,7 +26,8 @@ def make_bundle(folder):
     (folder / "src/b.c").write_bytes(b"int x;\n" * 100)
     (folder / "a.tflite").write_bytes(MODEL.data)
     (folder / "report.json").write_text("{}")
-    return write_manifest(folder, FILES, MODEL, load_target("android"), Recipe("dynamic-int8", 7))
+    artifacts = measure(folder, FILES, deflate=False)
+    write_manifest(folder, artifacts, MODEL, load_target("android"), Recipe("dynamic-int8", 7))
 
 
 @pytest.fixture
@@ -87,13 +89,13 @@ def test_reports_are_not_deliverables(bundle):
     for path in ("report.json", "report.html", "manifest.json"):
         (bundle / path).write_text("x")
         with pytest.raises(EdgekitError, match="not a deliverable"):
-            write_manifest(bundle, [PackagedFile(path, "model")], MODEL, load_target("android"),
+            write_manifest(bundle, [Artifact(path, "model", 1, None, "0" * 64)], MODEL, load_target("android"),
                            Recipe("float32"))
 
 
 def test_a_file_listed_twice_is_refused(bundle):
     with pytest.raises(EdgekitError, match="twice"):
-        write_manifest(bundle, FILES + FILES, MODEL, load_target("android"), Recipe("float32"))
+        write_manifest(bundle, measure(bundle, FILES + FILES, deflate=False), MODEL, load_target("android"), Recipe("float32"))
 
 
 def test_a_changed_file_is_named(bundle):
