@@ -220,6 +220,7 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
     model = to_objects(raw)
     main = model.subgraphs[0]
     inputs, outputs = _ports_of(model)
+    main.inputs, main.outputs = inputs, outputs  # a SavedModel's come in any order
     taken: set[bytes] = set()
     for subgraph in model.subgraphs:
         _name_tensors(subgraph, clean_name, taken)
@@ -345,11 +346,11 @@ def _disagreement(
     )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The gist of a framework's error: its first line that is no frame around another."""
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
     gist = next((line for line in lines if line and not _FRAMES.match(line)), "")
-    return f"{type(error).__name__}: {gist[:300]}" if gist else type(error).__name__
+    return f"{type(error).__name__}: {gist[:200]}" if gist else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -268,20 +268,21 @@ def _inputs_of_subclass(
     model: Any, source: str  # noqa: ANN401
 ) -> tuple[tuple[Port, ...], Callable[[list[Any]], Any]]:
     """Inputs of a model that is code: shapes of its first call, names of its arguments."""
-    parameters = [name for name, parameter in inspect.signature(model.call).parameters.items()
+    parameters = {name: parameter.default is parameter.empty
+                  for name, parameter in inspect.signature(model.call).parameters.items()
                   if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-                  and name not in ("training", "mask")]
+                  and name not in ("training", "mask")}
     shapes = _shapes_of_first_call(model)
     if shapes is None:
         raise EdgekitError(
             f"{source}: the model was never called, so that its inputs are not known",
             "call it once before returning it, or return tf.function(model, input_signature=[…])")
-    if len(shapes) > len(parameters):
-        raise EdgekitError(f"{source}: the model's inputs are nested",
+    if not sum(parameters.values()) <= len(shapes) <= len(parameters):
+        raise EdgekitError(f"{source}: the shapes of the model's {len(parameters)} inputs are not "
+                           "known, or they are nested",
                            "return tf.function(call, input_signature=[tf.TensorSpec(…), …])")
-    names = parameters[: len(shapes)]
     ports = tuple(Port(name, shape, dtype)
-                  for name, (shape, dtype) in zip(names, shapes, strict=True))
+                  for name, (shape, dtype) in zip(parameters, shapes, strict=False))
     return ports, lambda tensors: model(*tensors, training=False)
 
 

@@ -36,8 +36,8 @@ def load_folder(request: Request) -> Endpoint:
                            "it may be damaged: copy or export it again") from error
     endpoint = endpoint_of_function(function, f"TensorFlow {tf.__version__}")
     endpoint.keep = loaded  # its variables live as long as it does
-    if len(_keys(meta)) > 1:
-        endpoint.notes.append(f"signature '{key}' taken")
+    if request.signature is not None and len(_keys(meta)) > 1:
+        endpoint.notes.append(f"signature '{key}' taken; the others are left out")
     return endpoint
 
 
@@ -60,7 +60,8 @@ def _read_meta_graph(source: str) -> Any:  # noqa: ANN401 - MetaGraphDef
     graphs = list(saved.meta_graphs)
     serving = [graph for graph in graphs if "serve" in graph.meta_info_def.tags]
     if len(serving or graphs) == 0:
-        raise EdgekitError(f"{source} is damaged: there is no graph in it")
+        raise EdgekitError(f"{source} is damaged: there is no graph in it",
+                           "copy or export it again")
     return (serving or graphs)[0]
 
 

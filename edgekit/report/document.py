@@ -156,7 +156,7 @@ class ArtifactPart(TypedDict):
     path: str
     kind: str
     bytes: int
-    deflate_bytes: int
+    deflate_bytes: int | None
     sha256: str
 
 

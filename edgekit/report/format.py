@@ -78,6 +78,11 @@ def size(count: float) -> str:
     return _minus(f"{count:,.1f} {prefix}B")
 
 
+def optional_size(count: float | None) -> str:
+    """A size, or nothing where there is none to give."""
+    return "" if count is None else size(count)
+
+
 def exact_size(count: float) -> str:
     """Bytes in full: ``90,412 B``."""
     return f"{whole(count)} B"

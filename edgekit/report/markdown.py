@@ -185,7 +185,7 @@ def _skipped(doc: Document) -> str:
 
 def _artifacts(doc: Document) -> str:
     rows = [[_code(item["path"]), _text(item["kind"]), _code(item["sha256"][:16]),
-             fmt.size(item["bytes"]), fmt.size(item["deflate_bytes"])]
+             fmt.size(item["bytes"]), fmt.optional_size(item["deflate_bytes"])]
             for item in doc["artifacts"]]
     return _table(("File", "Kind", "SHA-256", "Bytes", "Deflated"), rows, left=3)
 

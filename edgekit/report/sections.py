@@ -221,7 +221,8 @@ def artifacts(doc: Document) -> Html | None:
     """The files of the bundle with their hashes."""
     def row(item: ArtifactPart) -> list[Child]:
         return [code(item["path"]), item["kind"], el("code", item["sha256"], class_="hash"),
-                exact(item["bytes"], "bytes"), exact(item["deflate_bytes"], "bytes")]
+                exact(item["bytes"], "bytes"),
+                "" if item["deflate_bytes"] is None else exact(item["deflate_bytes"], "bytes")]
 
     return section("Artifacts", table(("File", "Kind", "SHA-256", "Bytes", "Deflated"),
                                       [row(item) for item in doc["artifacts"]],

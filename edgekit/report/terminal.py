@@ -165,7 +165,7 @@ def print_artifacts(document: Mapping[str, Any], console: Console) -> None:
     doc = view.as_document(document)
     wide = console.width >= _WIDE
     rows = [[fmt.clean(item["path"]), fmt.clean(item["kind"]), fmt.size(item["bytes"]),
-             fmt.size(item["deflate_bytes"]), item["sha256"][:16] if wide else ""]
+             fmt.optional_size(item["deflate_bytes"]), item["sha256"][:16] if wide else ""]
             for item in doc["artifacts"]]
     _section(console, "Artifacts",
              _table(("file name", "kind", "bytes", "deflated", "sha256"), rows))
