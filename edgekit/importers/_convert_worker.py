@@ -86,16 +86,14 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     data = finish(raw, traced, endpoint.clean_name)
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("tensorflow", request.source))
-    notes = endpoint.notes + _notes_on(endpoint, shapes, model)
+    notes = endpoint.notes + _notes_on(endpoint, request, model)
     return Imported(tuple(notes), compare(traced, model, endpoint.framework, request))
 
 
-def _notes_on(
-    endpoint: Endpoint, shapes: Sequence[tuple[int, ...]], model: Model
-) -> list[str]:
-    notes = [f"input '{port.name}' fixed to {list(shape)}"
-             for port, shape in zip(endpoint.inputs, shapes, strict=True)
-             if port.shape is None or -1 in port.shape[1:]]
+def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
+    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
+             for port in endpoint.inputs
+             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
     notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
               for port in endpoint.inputs
               if port.batched and port.shape is not None and len(port.shape) > 1

@@ -213,7 +213,7 @@ def _inputs(model: Any, source: str) -> tuple[tuple[Port, ...], Callable[[list[A
         flat = None
     if not flat:
         return _inputs_of_subclass(model, source)
-    structure = getattr(model, "input", flat)
+    structure = getattr(model, "input", flat[0] if len(flat) == 1 else flat)
     ports = tuple(Port(name, _shape(tensor.shape), _dtype(tensor))
                   for name, tensor in zip(_input_names(model, structure), flat, strict=True))
 

@@ -197,6 +197,13 @@ def report_accuracy(path: Path, test: tuple[Images, Labels]) -> None:
     print(f"{path.name}: {accuracy:.2%} of {len(test[1]):,} test images")
 
 
+def write_test_set(path: Path, test: tuple[Images, Labels]) -> None:
+    """Write all 10,000 test images as data for ``edgekit build --eval``."""
+    images, labels = test
+    np.savez_compressed(path, x=to_pixels(images), y=labels.astype(np.int64))
+    print(f"wrote {path}")
+
+
 def run(out: Path, epochs: int) -> None:
     """Write the data files, train, save, and measure what was saved."""
     train, test = load_split("train", DATASET), load_split("t10k", DATASET)
@@ -221,6 +228,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Train the Fashion-MNIST example model.")
     parser.add_argument("--epochs", type=positive, default=20, help="at most this many epochs")
+    parser.add_argument(
+        "--test-set", type=Path, metavar="FILE.npz", help="only write the 10,000 test images"
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the written files")
     parser.add_argument(
         "--evaluate", action="store_true", help="only measure the model that is in --out"
@@ -232,7 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = parse_arguments(arguments)
     try:
-        if options.evaluate:
+        if options.test_set:
+            write_test_set(options.test_set, load_split("t10k", DATASET))
+        elif options.evaluate:
             report_accuracy(options.out / MODEL_NAME, load_split("t10k", DATASET))
         else:
             run(options.out, options.epochs)
