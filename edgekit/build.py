@@ -145,13 +145,15 @@ class _Build:
     ) -> tuple[StepResult, Fidelity | None]:  # fmt: skip
         """Run the result from its file; the technique judges what came out."""
         limit = _guard_samples(self.source)
-        against_previous = compare(before, result.model, self.data, limit)
+        exact = step.technique.bit_exact
+        against_previous = compare(before, result.model, self.data, limit, same_kernels=exact)
         if before is self.source:
             against_source = against_previous
         elif against_previous.max_abs == 0.0 and previous.stage.fidelity is not None:
             against_source = previous.stage.fidelity
         else:
-            against_source = compare(self.source, result.model, self.data, limit)
+            against_source = compare(self.source, result.model, self.data, limit,
+                                     same_kernels=exact)
         agreement = Agreement(against_source, against_previous, self.data is not None)
         judged = step.technique.guard(before, result, agreement, step.settings, context)
         kept = judged.model is not result.model

@@ -22,8 +22,10 @@ Outputs = dict[str, NDArray[Any]]
 
 # Two at most: an interpreter holds the model's activations and packed weights.
 @lru_cache(maxsize=2)
-def interpreter(path: str, preserve: bool = False) -> Any:  # noqa: ANN401
+def interpreter(path: str, *, preserve: bool = False, plain: bool = False) -> Any:  # noqa: ANN401
     """An interpreter with its tensors allocated, kept for the next call.
+
+    ``preserve`` keeps every tensor readable, ``plain`` leaves XNNPACK out.
 
     One thread: the order of a float sum, and with it the last bit, is then always the same.
 
@@ -32,7 +34,7 @@ def interpreter(path: str, preserve: bool = False) -> Any:  # noqa: ANN401
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve
+    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve or plain
                 else OpResolverType.AUTO)
     try:
         made = Interpreter(path, num_threads=1, experimental_preserve_all_tensors=preserve,
@@ -53,10 +55,10 @@ def _first_line(error: Exception) -> str:
 
 
 def invoke(
-    path: str, io: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]]
+    path: str, io: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]], *, plain: bool = False
 ) -> dict[str, NDArray[Any]]:
     """One inference from reset state: arrays by input name in, by output name out."""
-    made = interpreter(path)
+    made = interpreter(path, plain=plain)
     made.reset_all_variables()
     try:
         for name, array in inputs.items():
@@ -84,18 +86,22 @@ def run(
     return invoke(path, signature, inputs)
 
 
-def run_real(side: Side, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def run_real(
+    side: Side, inputs: Mapping[str, NDArray[Any]], *, plain: bool = False
+) -> dict[str, NDArray[Any]]:
     """One inference in real values: quantized inputs and outputs are converted."""
     path, io = side
     given = {spec.name: to_input(spec, inputs[spec.name]) for spec in io["inputs"]}
-    outputs = invoke(path, io, given)
+    outputs = invoke(path, io, given, plain=plain)
     return {spec.name: from_output(spec, outputs[spec.name]) for spec in io["outputs"]}
 
 
-def compare(reference: Side, candidate: Side, data: Dataset | None, limit: int) -> Fidelity:
+def compare(
+    *, reference: Side, candidate: Side, data: Dataset | None, limit: int, plain_reference: bool
+) -> Fidelity:
     """See ``edgekit.core.runtime.compare``."""
     samples = [sample.inputs for sample in samples_for(reference, data, limit)]
-    wanted = _outputs(reference, data, limit, samples)
+    wanted = _outputs(reference, data, limit, samples, plain=plain_reference)
     meter = FidelityMeter()
     for expected, got in zip(wanted, _outputs(candidate, data, limit, samples), strict=True):
         meter.add(expected, got)
@@ -104,17 +110,22 @@ def compare(reference: Side, candidate: Side, data: Dataset | None, limit: int) 
 
 # The outputs of the last models on the guard's samples: stage 0 and the step before are compared
 # with again and again, and need not be run (nor kept in memory) for it.
-_remembered: dict[tuple[str, str, int], list[Outputs]] = {}
+_remembered: dict[tuple[str, str, int, bool], list[Outputs]] = {}
 _MOST_REMEMBERED = 4
 
 
 def _outputs(
-    side: Side, data: Dataset | None, limit: int, samples: Sequence[Mapping[str, NDArray[Any]]]
+    side: Side,
+    data: Dataset | None,
+    limit: int,
+    samples: Sequence[Mapping[str, NDArray[Any]]],
+    *,
+    plain: bool = False,
 ) -> list[Outputs]:
-    key = (side[0], "" if data is None else data.token, limit)
+    key = (side[0], "" if data is None else data.token, limit, plain)
     if key not in _remembered:
         interpreter.cache_clear()
-        made = [run_real(side, inputs) for inputs in samples]
+        made = [run_real(side, inputs, plain=plain) for inputs in samples]
         interpreter.cache_clear()
         while len(_remembered) >= _MOST_REMEMBERED:
             del _remembered[next(iter(_remembered))]

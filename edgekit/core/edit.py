@@ -25,7 +25,7 @@ def to_objects(data: Buffer) -> Any:  # noqa: ANN401 - ModelT of the generated s
     return model
 
 
-def to_bytes(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
+def packed(objects: Any) -> memoryview:  # noqa: ANN401 - ModelT
     """``ModelT`` as a file whose constants begin at multiples of 16 bytes.
 
     The schema demands it (``Buffer.data``, ``force_align: 16``), the generated Python code does
@@ -56,7 +56,12 @@ def to_bytes(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
     except BuilderSizeError as error:
         raise EdgekitError("the model is larger than 2 GB, the most that a TFLite file can be"
                            ) from error
-    return bytes(memoryview(builder.Bytes)[builder.Head() :])
+    return memoryview(builder.Bytes)[builder.Head() :]
+
+
+def to_bytes(objects: Any) -> bytes:  # noqa: ANN401 - ModelT
+    """``packed``, as bytes of their own."""
+    return bytes(packed(objects))
 
 
 def name_of(tensor: Any) -> str:  # noqa: ANN401 - TensorT

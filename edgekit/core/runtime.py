@@ -58,14 +58,26 @@ def run_once(model: Model, inputs: Arrays) -> dict[str, NDArray[Any]]:
     return outputs
 
 
-def compare(reference: Model, candidate: Model, data: Dataset | None, limit: int) -> Fidelity:
+def compare(
+    reference: Model,
+    candidate: Model,
+    data: Dataset | None,
+    limit: int,
+    *,
+    same_kernels: bool = True,
+) -> Fidelity:
     """Agreement of two models' outputs.
+
+    The candidate runs as it is deployed, with XNNPACK.
 
     Args:
         reference: The model to agree with.
         candidate: Another model with the same inputs and outputs.
         data: Samples for the reference's signature; None draws random ones.
         limit: At most this many samples.
+        same_kernels: Run the reference with XNNPACK, too. Without, it runs on LiteRT's plain
+            kernels: no packed copy of its weights is made, and the two share no code to be wrong
+            in together.
 
     Raises:
         EdgekitError: One of them does not run, or the signatures differ.
@@ -75,7 +87,7 @@ def compare(reference: Model, candidate: Model, data: Dataset | None, limit: int
         f"{_WORKER}:compare", f"running {candidate.name}",
         reference=(str(box.path_of(reference)), _io(reference)),
         candidate=(str(box.path_of(candidate)), _io(candidate)),
-        data=data, limit=limit,
+        data=data, limit=limit, plain_reference=not same_kernels,
     )  # fmt: skip
     return result
 

@@ -54,6 +54,7 @@ class Technique:
         layer_settings: Names of the settings that a ``[[step.layer]]`` may override.
         needs_data: Whether these settings need calibration data.
         needs_float: Whether the model must be float.
+        bit_exact: Whether the outputs stay equal to the last bit.
         run: Does the work.
         guard: Judges the result as reloaded and run: gives it back, or a sound alternative with
             a note, or raises ``GuardError``.
@@ -64,5 +65,6 @@ class Technique:
     layer_settings: frozenset[str]
     needs_data: Callable[[Any], bool]
     needs_float: bool
+    bit_exact: bool
     run: Callable[[Model, Any, StepContext], StepResult]
     guard: Callable[[Model, StepResult, Agreement, Any, StepContext], StepResult]

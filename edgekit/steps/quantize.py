@@ -278,6 +278,7 @@ QUANTIZE = Technique(
     layer_settings=frozenset({"weights"}),
     needs_data=lambda settings: settings.scheme == "static",
     needs_float=True,
+    bit_exact=False,
     run=_run,
     guard=_guard,
 )

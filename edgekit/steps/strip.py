@@ -5,19 +5,16 @@ buffers nobody names. Inputs and outputs keep their names, signatures and metada
 stay bit-equal, which the step's guard proves.
 """
 
-import hashlib
-from collections import Counter
 from typing import Any
 
-from edgekit.core import edit
 from edgekit.core.errors import GuardError
 from edgekit.core.model import Model
 from edgekit.core.results import StepResult
+from edgekit.core.sandbox import map_file, sandbox
 from edgekit.core.validation import Strict
 from edgekit.steps.base import Agreement, StepContext, Technique
 
-# Written by converters for their own statistics.
-_CONVERTER_METADATA = frozenset({"CONVERSION_METADATA"})
+WORKER = "edgekit.workers.strip"
 
 
 class StripSettings(Strict):
@@ -27,104 +24,18 @@ class StripSettings(Strict):
 
 
 def _run(model: Model, settings: StripSettings, _context: StepContext) -> StepResult:
-    objects = edit.to_objects(model.data)
-    if not settings.keep_names:
-        _drop_names(objects)
-    _drop_ranges(objects)
-    _drop_converter_metadata(objects)
-    shared = _share_equal_buffers(objects)
-    data = edit.to_bytes(objects)
-    if len(data) >= len(model.data):
+    box = sandbox()
+    out = box.new_path(".tflite")
+    duplicates: int = box.call(
+        f"{WORKER}:strip", f"stripping {model.name}",
+        path=str(box.path_of(model)), out=str(out), keep_names=settings.keep_names,
+    )  # fmt: skip
+    if out.stat().st_size >= len(model.data):
         return StepResult(model, "nothing to drop")
     dropped = [] if settings.keep_names else ["names"]
-    dropped += ["min/max records", *([f"{shared} duplicate constants"] if shared else [])]
-    return StepResult(model.with_data(data), "dropped " + ", ".join(dropped))
-
-
-def _drop_names(objects: Any) -> None:  # noqa: ANN401 - ModelT
-    objects.description = None
-    for subgraph in objects.subgraphs:
-        subgraph.name = None
-        border = {*subgraph.inputs, *subgraph.outputs} if subgraph is objects.subgraphs[0] else ()
-        for index, tensor in enumerate(subgraph.tensors):
-            if index not in border:
-                tensor.name = None
-
-
-def _drop_ranges(objects: Any) -> None:  # noqa: ANN401
-    """Min and max are for the quantizer; kernels read scales and zero points."""
-    for subgraph in objects.subgraphs:
-        for tensor in subgraph.tensors:
-            quantization = tensor.quantization
-            if quantization is None:
-                continue
-            quantization.min = quantization.max = None
-            empty = quantization.scale is None or len(quantization.scale) == 0
-            if empty and not quantization.detailsType:
-                tensor.quantization = None
-
-
-def _drop_converter_metadata(objects: Any) -> None:  # noqa: ANN401
-    kept = []
-    for metadata in objects.metadata or []:
-        name = metadata.name.decode() if isinstance(metadata.name, bytes) else metadata.name
-        if name in _CONVERTER_METADATA:
-            objects.buffers[metadata.buffer].data = None
-        else:
-            kept.append(metadata)
-    objects.metadata = kept or None
-
-
-class _Buffers:
-    """The buffers that the stripped file needs: none twice, none that nobody names."""
-
-    def __init__(self, buffers: list[Any]) -> None:
-        self.old = buffers
-        self.kept = [buffers[0]]
-        self.duplicates = 0
-        self._new_index: dict[int, int] = {0: 0}
-        self._by_content: dict[tuple[int, bytes], int] = {}
-        sizes = Counter(len(b.data) for b in buffers if b.data is not None)
-        # Only constants of one length can be equal: the large weights need no hash.
-        self._ambiguous = {size for size, count in sizes.items() if count > 1}
-
-    def place(self, index: int, *, share: bool) -> int:
-        """The new index of an old buffer."""
-        if index not in self._new_index:
-            self._new_index[index] = self._place(self.old[index], share=share)
-        return self._new_index[index]
-
-    def _place(self, buffer: Any, *, share: bool) -> int:  # noqa: ANN401 - BufferT
-        if buffer.data is None or len(buffer.data) == 0:
-            return 0
-        if not share or len(buffer.data) not in self._ambiguous:
-            self.kept.append(buffer)
-            return len(self.kept) - 1
-        key = (len(buffer.data), hashlib.sha256(memoryview(buffer.data)).digest())
-        if key in self._by_content:
-            self.duplicates += 1
-        else:
-            self.kept.append(buffer)
-            self._by_content[key] = len(self.kept) - 1
-        return self._by_content[key]
-
-
-def _share_equal_buffers(objects: Any) -> int:  # noqa: ANN401 - ModelT
-    """Point tensors with equal constants at one buffer, and leave unnamed buffers out.
-
-    Variables keep a buffer of their own: the runtime writes to them.
-
-    Returns:
-        How many constants had been stored more than once.
-    """
-    buffers = _Buffers(objects.buffers)
-    for subgraph in objects.subgraphs:
-        for tensor in subgraph.tensors:
-            tensor.buffer = buffers.place(tensor.buffer, share=not tensor.isVariable)
-    for metadata in objects.metadata or []:
-        metadata.buffer = buffers.place(metadata.buffer, share=False)
-    objects.buffers = buffers.kept
-    return buffers.duplicates
+    dropped += ["min/max records", *([f"{duplicates} duplicate constants"] if duplicates else [])]
+    result = box.adopt(model.with_data(map_file(out)), out)
+    return StepResult(result, "dropped " + ", ".join(dropped))
 
 
 def _guard(
@@ -144,6 +55,7 @@ STRIP = Technique(
     layer_settings=frozenset(),
     needs_data=lambda _settings: False,
     needs_float=False,
+    bit_exact=True,
     run=_run,
     guard=_guard,
 )

@@ -89,13 +89,14 @@ def test_reports_are_not_deliverables(bundle):
     for path in ("report.json", "report.html", "manifest.json"):
         (bundle / path).write_text("x")
         with pytest.raises(EdgekitError, match="not a deliverable"):
-            write_manifest(bundle, [Artifact(path, "model", 1, None, "0" * 64)], MODEL, load_target("android"),
-                           Recipe("float32"))
+            write_manifest(bundle, [Artifact(path, "model", 1, None, "0" * 64)], MODEL,
+                           load_target("android"), Recipe("float32"))
 
 
 def test_a_file_listed_twice_is_refused(bundle):
     with pytest.raises(EdgekitError, match="twice"):
-        write_manifest(bundle, measure(bundle, FILES + FILES, deflate=False), MODEL, load_target("android"), Recipe("float32"))
+        write_manifest(bundle, measure(bundle, FILES + FILES, deflate=False), MODEL,
+                       load_target("android"), Recipe("float32"))
 
 
 def test_a_changed_file_is_named(bundle):
