@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.build import build as _build
+from edgekit.builder import build as _build
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.results import Bundle

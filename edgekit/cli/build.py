@@ -50,7 +50,7 @@ def command(
 ) -> int:
     """Compress a model for a target, check it against the budgets, and package it."""
     _warm_up(model, recipe)
-    from edgekit.build import build
+    from edgekit.builder import build
     from edgekit.cli.output import finish
     from edgekit.core.project import FILE_NAME, load_project, read_labels
     from edgekit.plan import BuildRequest, request_from_project

@@ -212,3 +212,13 @@ def test_a_quantized_model_is_packaged_and_not_quantized_twice(emotion_tflite, t
     assert run(["build", str(emotion_tflite), "-t", "android", "-r", "dynamic-int8", "-o",
                 str(tmp_path)]) == 2
     assert "quantized already" in capsys.readouterr().err
+
+
+def test_no_module_hides_a_public_name():
+    """Importing edgekit.NAME would replace the function NAME by the module."""
+    from pathlib import Path
+
+    import edgekit
+
+    modules = {path.stem for path in Path(edgekit.__file__).parent.iterdir()}
+    assert not modules & set(edgekit.__all__)
