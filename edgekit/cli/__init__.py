@@ -2,11 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
 from edgekit.cli import build, check, compare, doctor, init, inspect, profile, targets
 from edgekit.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EdgekitError
+from edgekit.core.files import is_out_of_space, unwritable
 
 app = typer.Typer(
     name="edgekit",
@@ -93,6 +95,8 @@ def _other(error: Exception, *, debug: bool) -> int:
             show()
             return int(getattr(error, "exit_code", 2))
         return EXIT_INTERRUPTED if isinstance(error, typer.Abort) else 2
+    if isinstance(error, OSError) and is_out_of_space(error):
+        return _report(unwritable(Path(error.filename or "a file"), error), debug=debug)
     if debug:
         import traceback
 

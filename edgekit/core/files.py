@@ -1,5 +1,6 @@
 """Writing files and folders whole or not at all."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -31,6 +32,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise unwritable(path, error) from error
         raise
+
+
+_OUT_OF_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS})
+
+
+def is_out_of_space(error: OSError) -> bool:
+    """Whether a write failed because the place takes no more data."""
+    return error.errno in _OUT_OF_SPACE
 
 
 def unwritable(path: Path, error: OSError) -> EdgekitError:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from edgekit.core.errors import EdgekitError, RuntimeCrashError
-from edgekit.core.files import unwritable
+from edgekit.core.files import is_out_of_space, unwritable
 
 if TYPE_CHECKING:  # the sandbox starts before anything heavy is imported
     from edgekit.core.graph import Buffer
@@ -266,6 +266,10 @@ def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
         return "ok", getattr(import_module(module), name)(**arguments)
     except EdgekitError as error:
         return "error", _portable(error)
+    except OSError as error:
+        if not is_out_of_space(error):
+            return "error", WorkerError(type(error).__name__, str(error), traceback.format_exc())
+        return "error", _portable(unwritable(Path(tempfile.gettempdir()), error))
     except Exception as error:  # noqa: BLE001 - everything travels to the parent
         return "error", WorkerError(type(error).__name__, str(error), traceback.format_exc())
 

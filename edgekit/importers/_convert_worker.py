@@ -17,7 +17,7 @@ from edgekit.core.data import open_dataset
 from edgekit.core.edit import make_names_unique, name_of, to_bytes, to_objects
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
-from edgekit.core.model import DEFAULT_SIGNATURE, Model, Parity, Provenance
+from edgekit.core.model import DEFAULT_SIGNATURE, Model, Provenance
 from edgekit.importers._names import without_calls
 from edgekit.importers._shapes import Port, settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
@@ -86,8 +86,11 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     data = finish(raw, traced, endpoint.clean_name)
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("tensorflow", request.source))
+    meter = compare(traced, model, endpoint.framework, request)
     notes = endpoint.notes + _notes_on(endpoint, request, model)
-    return Imported(tuple(notes), compare(traced, model, endpoint.framework, request))
+    notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
+              for name, remark in meter.remarks().items()]
+    return Imported(tuple(notes), meter.rows())
 
 
 def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
@@ -140,7 +143,7 @@ def _refuse_state(function: Any, source: str) -> None:  # noqa: ANN401
         if _STATEFUL.fullmatch(kind):
             raise EdgekitError(
                 f"{source} keeps state from one inference to the next ({kind})",
-                "build it with stateful=False, with the state as an input and an output",
+                "make the state an input and an output; a Keras layer: stateful=False",
             )
         if kind in _FORBIDDEN_IN_CALL:
             raise EdgekitError(f"{source} reads or writes files, or calls Python ({kind}); that "
@@ -286,22 +289,20 @@ def _signature(traced: Traced, inputs: list[int], outputs: list[int]) -> Any:  #
     return signature
 
 
-def compare(
-    traced: Traced, model: Model, framework: str, request: Request
-) -> tuple[Parity, ...]:
+def compare(traced: Traced, model: Model, framework: str, request: Request) -> ParityMeter:
     """Run both on the same inputs.
 
     Raises:
         EdgekitError: They differ by more than rounding.
     """
-    meter = ParityMeter()
+    meter, inputs, reference = ParityMeter(), {}, {}
     io = {"input_index": model.signature.inputs, "output_index": model.signature.outputs}
     for inputs in _samples(model, request.data):
         reference = _run_source(traced, inputs, framework, request.source)
         meter.add(reference, runtime.invoke(request.out, io, inputs))
-        if meter.problems():
-            raise _disagreement(traced, inputs, reference, meter, framework, request)
-    return meter.rows()
+    if meter.problems():
+        raise _disagreement(traced, inputs, reference, meter, framework, request)
+    return meter
 
 
 def _samples(model: Model, data: str | None) -> Iterator[Arrays]:

@@ -3,20 +3,24 @@
     python import_zoo.py FOLDER
 
 Run in a process of its own: what is compared with is then computed by nothing of edgekit's. Each
-model is written with ``NAME.npz`` beside it: inputs by the source's names, and outputs in order
-as ``output_0``, ``output_1``, … ``zoo.json`` says what there is. The networks are untrained, with
-weights of a scale that keeps their outputs apart.
+model is written with ``NAME.npz`` beside it: inputs by the source's names (``in:NAME``), and
+outputs in order (``output_0``, ``output_1``, …). The networks are untrained, with weights of a
+scale that keeps their outputs apart.
 """
 
-import json
+import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Build = Callable[[Any], Any]
+
+EVIL = "/tmp/edgekit-written-by-a-model"
+"""A file that one of the SavedModels would like to write."""
 
 KERAS: dict[str, Build] = {}
 """Builders that take ``keras`` or ``tf_keras``: written by both, loaded by edgekit."""
@@ -26,6 +30,9 @@ MODERN: dict[str, Build] = {}
 
 LEGACY: dict[str, Build] = {}
 """tf-keras only."""
+
+IN_ARCHIVE_TOO = ("conv_batchnorm", "lstm", "multiple", "raw_operators", "old_preprocessing")
+"""Written by tf-keras as ``.keras`` too, beside HDF5."""
 
 
 def zoo(*tables: dict[str, Build]) -> Callable[[Build], Build]:
@@ -260,7 +267,7 @@ def operations(k):
     x = k.Input((4, 6), name="x")
     y = k.ops.softmax(k.ops.matmul(x, k.ops.transpose(x, (0, 2, 1))) / 2.0)
     y = k.ops.concatenate([y, k.ops.mean(y, axis=1, keepdims=True)], axis=1)
-    return k.Model(x, k.ops.erf(y[:, 1:, ::2]) if False else k.ops.sqrt(y[:, 1:, ::2]))
+    return k.Model(x, k.ops.sqrt(y[:, 1:, ::2]))
 
 
 @zoo(MODERN)
@@ -334,7 +341,8 @@ def answers(model: Any, names: list[str], generator: np.random.Generator) -> dic
 
 def name_keyed(model: Any) -> bool:
     """Whether the model takes a dict."""
-    return isinstance(getattr(model, "_inputs_struct", getattr(model, "_nested_inputs", None)), dict)
+    return any(isinstance(getattr(model, attribute, None), dict)
+               for attribute in ("_inputs_struct", "_nested_inputs"))
 
 
 def input_names(model: Any) -> list[str]:
@@ -348,36 +356,48 @@ def _dtype(tensor: Any) -> str:
     return tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
 
 
-def write_keras(folder: Path, k: Any, prefix: str, table: dict[str, Build],
-                suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Every model of the table in every file format."""
-    written = {}
+def write_keras(folder: Path, k: Any, prefix: str, table: dict[str, Build], suffix: str) -> None:
+    """Every model of the table, and its answers."""
     for name, build in table.items():
         k.utils.set_random_seed(1)
         model = build(k)
         spread(model, np.random.default_rng(2))
-        np.savez(folder / f"{prefix}_{name}.npz", **answers(model, input_names(model),
-                                                        np.random.default_rng(3)))
-        for suffix in suffixes:
-            path = folder / f"{prefix}_{name}{suffix}"
-            try:
-                model.save(path)
-            except NotImplementedError as error:  # nested data in HDF5
-                print(f"{path.name} is not written: {error}", file=sys.stderr)
-                continue
-            written[path.name] = f"{prefix}_{name}.npz"
-    return written
+        generator = np.random.default_rng(3)
+        np.savez(folder / f"{prefix}_{name}.npz", **answers(model, input_names(model), generator))
+        model.save(folder / f"{prefix}_{name}{suffix}")
 
 
 def main(folder: Path) -> None:
     import keras
     import tf_keras
+    from import_zoo_saved import write_modules, write_saved_models
+    from import_zoo_unusual import write_unusual
 
-    written = write_keras(folder, keras, "k3", KERAS | MODERN, (".keras",))
-    written |= write_keras(folder, keras, "k3", {n: KERAS[n] for n in ("conv_batchnorm", "lstm")},
-                           (".h5",))
-    written |= write_keras(folder, tf_keras, "k2", KERAS | LEGACY, (".h5", ".keras"))
-    (folder / "zoo.json").write_text(json.dumps(written, indent=1))
+    write_keras(folder, keras, "k3", KERAS | MODERN, ".keras")
+    write_keras(folder, keras, "k3", {"conv_batchnorm": conv_batchnorm, "lstm": lstm}, ".h5")
+    write_keras(folder, tf_keras, "k2", KERAS | LEGACY, ".h5")
+    write_keras(folder, tf_keras, "k2", {name: (KERAS | LEGACY)[name] for name in IN_ARCHIVE_TOO},
+                ".keras")
+    saved, unusual = folder / "saved", folder / "unusual"
+    saved.mkdir(parents=True)
+    unusual.mkdir()
+    write_saved_models(saved, keras, tf_keras)
+    write_modules(saved)
+    write_unusual(unusual, keras, tf_keras)
+
+
+@cache
+def build_all(folder: Path) -> Path:
+    """Everything above, in a process of its own.
+
+    Raises:
+        AssertionError: It failed; with its last words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([sys.executable, __file__, str(folder)], check=False,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
 if __name__ == "__main__":

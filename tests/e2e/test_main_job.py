@@ -167,7 +167,7 @@ def test_the_python_interface_does_what_the_command_line_does(tmp_path):
 
 
 def test_operators_that_litert_quantizer_lacks(tmp_path):
-    """PRELU and LEAKY_RELU on an integer-only target: TensorFlow's quantizer steps in, and says so."""
+    """PRELU and LEAKY_RELU for integers only: TensorFlow's quantizer steps in, and says so."""
     code = tmp_path / "net.py"
     code.write_text(
         "import keras\n"
