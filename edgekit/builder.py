@@ -15,7 +15,7 @@ from typing import Any
 from edgekit import environment
 from edgekit.core.budget import missed
 from edgekit.core.data import Dataset, open_dataset
-from edgekit.core.errors import EXIT_MISSED, EdgekitError
+from edgekit.core.errors import EXIT_MISSED, EdgekitError, GuardError
 from edgekit.core.fidelity import Fidelity, looks_like_scores
 from edgekit.core.files import folder_written_whole
 from edgekit.core.macs import total_macs
@@ -146,7 +146,15 @@ class _Build:
         """Run the result from its file; the technique judges what came out."""
         limit = _guard_samples(self.source)
         exact = step.technique.bit_exact
-        against_previous = compare(before, result.model, self.data, limit, same_kernels=exact)
+        try:
+            against_previous = compare(before, result.model, self.data, limit, same_kernels=exact)
+        except EdgekitError as error:
+            notes = "; ".join(result.notes)
+            raise GuardError(
+                f"after '{step.technique.name}' the model does not run any more: {error.message}"
+                + (f" ({notes})" if notes else ""),
+                "try another scheme (--recipe dynamic-int8 or float16), or skip the layer it names",
+            ) from error
         if before is self.source:
             against_source = against_previous
         elif against_previous.max_abs == 0.0 and previous.stage.fidelity is not None:
@@ -189,7 +197,7 @@ class _Build:
         """Steps, measurements, verdicts and files for one target."""
         staged = self.stages_for(target)
         final = staged[-1].model
-        refuse_unrunnable(final, target.target, staged[-1].stage)
+        refuse_unrunnable(final, target.target, [stage.stage for stage in staged])
         rows = [stage.row() for stage in staged]  # compression ends before anything is timed
         profile = Profile()
         if self.request.report != "none":

@@ -44,7 +44,7 @@ def examine(model: Model, target: Target | None, request: BuildRequest) -> Check
     """
     stage = _stage(model)
     if target is not None:
-        refuse_unrunnable(model, target, stage)
+        refuse_unrunnable(model, target, [stage])
     profile = profile_model(model, model, target, request)
     artifact = Artifact(f"{model.name}.tflite", "model", len(model.data),
                         stage.deflate_bytes or 0, hashlib.sha256(model.data).hexdigest())

@@ -30,26 +30,36 @@ class Profile:
         return next((row for row in self.measurements if row.name == name), None)
 
 
-def refuse_unrunnable(model: Model, target: Target, stage: Stage) -> None:
+def refuse_unrunnable(model: Model, target: Target, stages: Sequence[Stage]) -> None:
     """Stop a model that the target's engine cannot run.
 
     Raises:
         EdgekitError: Its precision, tensor types or operators; every offender is named.
     """
     if model.precision not in target.accepts.precisions:
-        reasons = [f"{row.layer}: {row.reason}" for row in stage.skipped] or _floats(model)
-        raise EdgekitError(
-            f"target '{target.name}' runs {' or '.join(target.accepts.precisions)} models only; "
-            f"this one is {model.precision}: {_listed(reasons)}",
-            "quantize it statically (--recipe static-int8 with --data); see also: "
-            "edgekit inspect MODEL -t " + target.name,
-        )
+        raise _wrong_precision(model, target, stages)
     problems = unsupported(model, target)
     if problems:
         raise EdgekitError(
             f"target '{target.name}' cannot run this model: {_listed(problems)}",
             f"edgekit inspect MODEL -t {target.name} lists all of it",
         )
+
+
+def _wrong_precision(model: Model, target: Target, stages: Sequence[Stage]) -> EdgekitError:
+    runs = f"target '{target.name}' runs {' or '.join(target.accepts.precisions)} models only"
+    reasons = [f"{row.layer}: {row.reason}" for stage in stages for row in stage.skipped]
+    notes = [note for stage in stages for note in stage.notes]
+    if any(stage.kind == "static" for stage in stages):
+        return EdgekitError(
+            f"{runs}; after static quantization this one is still {model.precision}: "
+            f"{_listed([*notes, *reasons] or _floats(model))}",
+            "replace these layers in the source model by ones that have integer kernels",
+        )
+    return EdgekitError(
+        f"{runs}; this one is {model.precision}: {_listed(_floats(model))}",
+        "quantize it statically: --recipe static-int8, with --data",
+    )
 
 
 def unsupported(model: Model, target: Target) -> list[str]:
@@ -66,10 +76,13 @@ def unsupported(model: Model, target: Target) -> list[str]:
 
 
 def _floats(model: Model) -> list[str]:
-    names = {operator.name for subgraph, operator in model.graph.operators()
-             if any(i >= 0 and subgraph.tensors[i].dtype.startswith("float")
-                    for i in (*operator.inputs, *operator.outputs))}
-    return [f"float {name}" for name in sorted(names)]
+    """Operators that compute in float; conversions at the border do not."""
+    names = set()
+    for subgraph, operator in model.graph.operators():
+        tensors = [subgraph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+        if operator.name not in ("QUANTIZE", "DEQUANTIZE"):
+            names |= {operator.name for tensor in tensors if tensor.dtype.startswith("float")}
+    return [f"float {name}" for name in sorted(names)] or ["float inputs or outputs"]
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
-"""Runs in the child process: one TensorFlow function to one .tflite that computes the same."""
+"""Runs in the child process: one TensorFlow function through TensorFlow's converter."""
 
-import contextlib
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,16 +11,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgekit.core import _runtime_worker as runtime
-from edgekit.core.data import open_dataset
-from edgekit.core.edit import make_names_unique, name_of, to_bytes, to_objects
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
-from edgekit.core.model import DEFAULT_SIGNATURE, Model, Provenance
 from edgekit.importers._names import without_calls
-from edgekit.importers._shapes import Port, settle_shapes
-from edgekit.importers._tensorflow import Imported, Request
-from edgekit.importers.parity import DATA_SAMPLES, RANDOM_SAMPLES, ParityMeter
+from edgekit.importers._shapes import Port
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -72,40 +65,6 @@ class Traced:
         """The source framework's outputs."""
         results = self.function(*(tf.constant(inputs[name]) for name in self.inputs))
         return {name: result.numpy() for name, result in zip(self.outputs, results, strict=True)}
-
-
-def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
-    """Trace, convert, write and compare.
-
-    Raises:
-        EdgekitError: Whatever is in the way, for the user.
-    """
-    shapes = settle_shapes(request.source, endpoint.inputs, request.input_shapes)
-    traced = trace(endpoint, shapes, request.source)
-    raw = convert(traced, request.source, Path(request.out).parent)
-    data = finish(raw, traced, endpoint.clean_name)
-    Path(request.out).write_bytes(data)
-    model = Model(data, request.source, Provenance("tensorflow", request.source))
-    meter = compare(traced, model, endpoint.framework, request)
-    notes = endpoint.notes + _notes_on(endpoint, request, model)
-    notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
-              for name, remark in meter.remarks().items()]
-    return Imported(tuple(notes), meter.rows())
-
-
-def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
-    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
-             for port in endpoint.inputs
-             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
-    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
-              for port in endpoint.inputs
-              if port.batched and port.shape is not None and len(port.shape) > 1
-              and port.shape[0] > 1]
-    notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
-              for spec in model.outputs if -1 in spec.shape]
-    if model.precision != "float":
-        notes.append(f"the source is quantized already: {model.precision}")
-    return notes
 
 
 def trace(endpoint: Endpoint, shapes: Sequence[tuple[int, ...]], source: str) -> Traced:
@@ -210,150 +169,8 @@ def _conversion_error(error: Exception, source: str) -> EdgekitError:
                         f"{', '.join(sorted(found))}", hint)
 
 
-def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> bytes:
-    """One signature with the source's own names, and unique names for all tensors.
-
-    Args:
-        raw: What the converter gave.
-        traced: The inputs' and outputs' names, in the function's order.
-        clean_name: Applied to inner tensors' names.
-    """
-    model = to_objects(raw)
-    main = model.subgraphs[0]
-    inputs, outputs = _ports_of(model)
-    main.inputs, main.outputs = inputs, outputs  # a SavedModel's come in any order
-    taken: set[bytes] = set()
-    for subgraph in model.subgraphs:
-        _name_tensors(subgraph, clean_name, taken)
-    named: set[int] = set()
-    for names, indices in ((traced.inputs, inputs), (traced.outputs, outputs)):
-        for name, index in zip(names, indices, strict=True):
-            if index not in named:  # an output may be an input, or another output
-                main.tensors[index].name = name.encode()
-                named.add(index)
-    make_names_unique(model)
-    model.signatureDefs = [_signature(traced, inputs, outputs)]
-    return to_bytes(model)
-
-
-def _name_tensors(subgraph: Any, clean_name: Callable[[str], str], taken: set[bytes]) -> None:  # noqa: ANN401
-    """Clean names; where a constant has an operator's, it is the constant that gives way.
-
-    A loop's body gets its own name in front where another subgraph has the same names.
-    """
-    computed = {int(index) for operator in subgraph.operators for index in operator.outputs}
-    for tensor in subgraph.tensors:
-        tensor.name = clean_name(name_of(tensor)).encode()
-    layers = {subgraph.tensors[index].name for index in computed}
-    for index, tensor in enumerate(subgraph.tensors):
-        if index not in computed and tensor.name in layers:
-            tensor.name += b"/constant"
-        if tensor.name in taken:
-            tensor.name = (subgraph.name or b"body") + b"/" + tensor.name
-    taken.update(tensor.name for tensor in subgraph.tensors)
-
-
-def _ports_of(model: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401
-    """Tensor indices of inputs and outputs in the function's order.
-
-    A frozen graph keeps the order; a SavedModel's signature numbers them in their names.
-    """
-    main = model.subgraphs[0]
-    if not model.signatureDefs:
-        return list(main.inputs), list(main.outputs)
-
-    def ordered(maps: Any) -> list[int]:  # noqa: ANN401 - list of TensorMapT
-        return [m.tensorIndex for m in sorted(
-            maps, key=lambda m: int(m.name.decode().rpartition("_")[2]))]
-
-    signature = model.signatureDefs[0]
-    return ordered(signature.inputs), ordered(signature.outputs)
-
-
-def _signature(traced: Traced, inputs: list[int], outputs: list[int]) -> Any:  # noqa: ANN401
-    from ai_edge_litert import schema_py_generated as schema
-
-    def maps(names: tuple[str, ...], indices: list[int]) -> list[Any]:
-        made = []
-        for name, index in zip(names, indices, strict=True):
-            entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = name.encode(), index
-            made.append(entry)
-        return made
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey = DEFAULT_SIGNATURE.encode()
-    signature.subgraphIndex = 0
-    signature.inputs = maps(traced.inputs, inputs)
-    signature.outputs = maps(traced.outputs, outputs)
-    return signature
-
-
-def compare(traced: Traced, model: Model, framework: str, request: Request) -> ParityMeter:
-    """Run both on the same inputs.
-
-    Raises:
-        EdgekitError: They differ by more than rounding.
-    """
-    meter, inputs, reference = ParityMeter(), {}, {}
-    io = {"input_index": model.signature.inputs, "output_index": model.signature.outputs}
-    for inputs in _samples(model, request.data):
-        reference = _run_source(traced, inputs, framework, request.source)
-        meter.add(reference, runtime.invoke(request.out, io, inputs))
-    if meter.problems():
-        raise _disagreement(traced, inputs, reference, meter, framework, request)
-    return meter
-
-
-def _samples(model: Model, data: str | None) -> Iterator[Arrays]:
-    if data is not None:
-        yield from (sample.inputs for sample in open_dataset(data, model.inputs).samples(
-            DATA_SAMPLES))
-        return
-    generator = np.random.default_rng(0)
-    for _ in range(RANDOM_SAMPLES):
-        yield {spec.name: runtime.draw(spec, generator) for spec in model.inputs}
-
-
-def _run_source(traced: Traced, inputs: Arrays, framework: str, source: str) -> Arrays:
-    try:
-        return traced.run(inputs)
-    except Exception as error:
-        raise EdgekitError(f"{framework} cannot run {source}: {first_line(error)}",
-                           "give inputs that it can run on with --data") from error
-
-
-def _disagreement(
-    traced: Traced, inputs: Arrays, reference: Arrays, meter: ParityMeter, framework: str,
-    request: Request,
-) -> EdgekitError:  # fmt: skip
-    """The error for outputs that differ; a source that differs from itself is told apart."""
-    again = ParityMeter()
-    again.add(reference, traced.run(inputs))
-    if again.problems():
-        name = next(iter(again.problems()))
-        return EdgekitError(
-            f"{request.source}: output '{name}' is another one each time that {framework} runs "
-            "the same input", "take the random numbers out of the model, or make them an input")
-    name, problem = next(iter(meter.problems().items()))
-    kind = "random inputs" if request.data is None else "samples of the data"
-    return EdgekitError(
-        f"{request.source}: output '{name}' of the imported model is not {framework}'s: "
-        f"{problem}, on {meter.samples} {kind}",
-        "the converter got an operator wrong: write that part of the source in another way, and "
-        "please report it",
-    )
-
-
 def first_line(error: BaseException) -> str:
     """The gist of a framework's error: its first line that is no frame around another."""
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
     gist = next((line for line in lines if line and not _FRAMES.match(line)), "")
     return f"{type(error).__name__}: {gist[:200]}" if gist else type(error).__name__
-
-
-@contextlib.contextmanager
-def folder_of(request: Request) -> Iterator[None]:
-    """Relative paths mean what they meant to the user."""
-    with contextlib.chdir(request.folder):
-        yield

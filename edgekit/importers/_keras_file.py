@@ -113,7 +113,7 @@ def parse_config(source: str, text: bytes | str) -> Mapping[str, Any]:
     """
     try:
         config = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise EdgekitError(f"{source} is damaged: its configuration is no JSON: {error}",
                            "save or copy it again") from error
     if not isinstance(config, dict):

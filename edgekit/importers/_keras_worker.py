@@ -1,12 +1,10 @@
 """Runs in the child process: Keras models, of Keras 3 and of Keras 2, as endpoints."""
 
 import inspect
-import io
 import re
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,15 +14,9 @@ import keras
 
 from edgekit.core.errors import EdgekitError, MissingToolError
 from edgekit.importers._convert_worker import Endpoint, first_line
-from edgekit.importers._keras_file import (
-    HDF5_MARK,
-    MAX_BYTES,
-    USE_PYTHON,
-    check_config,
-    keras_version,
-    missing_code,
-    parse_config,
-)
+from edgekit.importers._float32_worker import as_float32
+from edgekit.importers._hdf5_worker import check_hdf5, check_weights
+from edgekit.importers._keras_file import HDF5_MARK, USE_PYTHON, missing_code
 from edgekit.importers._names import named_outputs, unique, without_scopes
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Request
@@ -32,7 +24,6 @@ from edgekit.importers._tensorflow import Request
 _UNKNOWN = re.compile(
     r"(?:Could not locate \w+|Unknown [\w ]+?:|Cannot deserialize object of type)"
     r" ['`]?([A-Za-z_][\w>.]*)")  # fmt: skip
-_OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 def load_file(request: Request) -> Endpoint:
@@ -48,7 +39,7 @@ def load_file(request: Request) -> Endpoint:
     path = Path(request.source)
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
-    writer = _check_hdf5(request.source) if is_hdf5 else _check_weights(path)
+    writer = check_hdf5(request.source) if is_hdf5 else check_weights(path)
     # Both go by the end of the name, and tf-keras opens archives for writing: a link and a copy.
     with tempfile.TemporaryDirectory(dir=Path(request.out).parent) as folder:
         named = Path(folder) / ("model.h5" if is_hdf5 else "model.keras")
@@ -113,72 +104,6 @@ def reset() -> None:
         legacy.mixed_precision.set_global_policy("float32")
 
 
-def _check_hdf5(source: str) -> str:
-    """Hold an HDF5 file against the list; gives the version of Keras that wrote it.
-
-    Raises:
-        EdgekitError: Damaged, weights only, external files, or code.
-    """
-    import h5py  # type: ignore[import-untyped]
-
-    try:
-        with h5py.File(source, "r") as file:
-            _refuse_links(source, file)
-            config = file.attrs.get("model_config")
-            version = file.attrs.get("keras_version", "")
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise EdgekitError(f"{source} is damaged: {first_line(error)}",
-                           "save or copy it again") from error
-    if config is None:
-        raise EdgekitError(f"{source} holds weights only, no model",
-                           "save it with model.save(), not model.save_weights()")
-    check_config(source, parse_config(source, config))
-    return version.decode() if isinstance(version, bytes) else str(version)
-
-
-def _check_weights(path: Path) -> str:
-    """The same for the weights of a ``.keras`` archive; gives the version of Keras."""
-    import h5py
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not name.endswith(".h5"):
-                    continue
-                stored = archive.getinfo(name).compress_type == zipfile.ZIP_STORED
-                with archive.open(name) as member, h5py.File(
-                        member if stored else io.BytesIO(member.read()), "r") as file:
-                    _refuse_links(str(path), file)
-    except (zipfile.BadZipFile, OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
-        raise EdgekitError(f"{path} is damaged: {first_line(error)}",
-                           "save or copy it again") from error
-    return keras_version(path)
-
-
-def _refuse_links(source: str, file: Any) -> None:  # noqa: ANN401 - h5py.File
-    """No data from other files, and no data set larger than any model."""
-    import h5py
-
-    total = 0
-
-    def look(name: str, item: Any) -> None:  # noqa: ANN401
-        nonlocal total
-        if isinstance(item, h5py.Dataset):
-            total += item.nbytes
-            if item.external or item.is_virtual:
-                raise EdgekitError(f"{source}: '{name}' takes its data from another file")
-
-    def look_at_link(name: str, link: Any) -> None:  # noqa: ANN401
-        if isinstance(link, h5py.ExternalLink):
-            raise EdgekitError(f"{source}: '{name}' is a link to another file")
-
-    file.visititems_links(look_at_link)
-    file.visititems(look)
-    if total > MAX_BYTES:
-        raise EdgekitError(f"{source} holds {total / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB "
-                           "are read", "save it without its optimizer")
-
-
 def is_keras_model(made: Any) -> bool:  # noqa: ANN401
     """Whether it is a model of Keras 3, or of tf-keras where that is loaded."""
     legacy = sys.modules.get("tf_keras")
@@ -194,7 +119,7 @@ def endpoint_of(model: Any, source: str, notes: list[str]) -> Endpoint:  # noqa:
     modern = isinstance(model, keras.Model)
     framework = (f"Keras {keras.__version__}" if modern
                  else f"tf-keras {sys.modules['tf_keras'].__version__}")
-    model, more_notes = _as_float32(model, source)
+    model, more_notes = as_float32(model, source)
     inputs, pack = _inputs(model, source)
     output_names = _output_names(model)
 
@@ -312,46 +237,6 @@ def _shape(shape: Any) -> tuple[int, ...]:  # noqa: ANN401
 
 def _dtype(tensor: Any) -> str:  # noqa: ANN401
     return tensor.dtype if isinstance(tensor.dtype, str) else str(tensor.dtype.name)
-
-
-def _as_float32(model: Any, source: str) -> tuple[Any, list[str]]:  # noqa: ANN401
-    """The same weights in a model that computes in float32.
-
-    Raises:
-        EdgekitError: Quantized by Keras, or not rebuildable from its configuration.
-    """
-    layers = list(model._flatten_layers())  # noqa: SLF001 - the same in both Keras
-    for layer in layers:
-        if getattr(layer, "quantization_mode", None) is not None:
-            raise EdgekitError(
-                f"{source}: layer '{layer.name}' is quantized by Keras ({layer.dtype_policy.name})",
-                "give the model as it was before model.quantize(); edgekit quantizes it")
-    policies = sorted({str(layer.compute_dtype) for layer in layers} & set(_OTHER_FLOATS))
-    if not policies:
-        return model, []
-    try:
-        custom = {type(layer).__name__: type(layer) for layer in layers}
-        rebuilt = type(model).from_config(_in_float32(model.get_config()), custom_objects=custom)
-        rebuilt.set_weights([weight.astype("float32") if weight.dtype.kind in "fV" else weight
-                             for weight in model.get_weights()])
-    except Exception as error:
-        raise EdgekitError(f"{source} computes in {policies[0]} and cannot be rebuilt in float32: "
-                           f"{first_line(error)}", "build it with the float32 policy") from error
-    return rebuilt, [f"it computes in {', '.join(policies)}; converted and compared in float32"]
-
-
-def _in_float32(config: Any, key: str = "") -> Any:  # noqa: ANN401
-    """A configuration with every floating-point type replaced."""
-    if isinstance(config, Mapping):
-        is_policy = str(config.get("class_name", "")).endswith("Policy")
-        return {k: _in_float32(v, "dtype" if is_policy and k == "config" else
-                               (key if key == "dtype" and k == "name" else k))
-                for k, v in config.items()}
-    if isinstance(config, list):
-        return [_in_float32(value, key) for value in config]
-    if isinstance(config, tuple):
-        return tuple(_in_float32(value, key) for value in config)
-    return "float32" if key == "dtype" and config in _OTHER_FLOATS else config
 
 
 def _name_cleaner(model: Any, *, numbered: bool) -> Callable[[str], str]:  # noqa: ANN401

@@ -1,15 +1,21 @@
 """Runs in the child process: what the parent calls to import with TensorFlow."""
 
 import logging
+from contextlib import chdir
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from edgekit.core.errors import EdgekitError
+from edgekit.core.model import Model, Provenance
 from edgekit.core.user_code import load_function
 from edgekit.importers import _keras_worker as keras_worker
 from edgekit.importers import _savedmodel_worker as savedmodel_worker
-from edgekit.importers._convert_worker import Endpoint, first_line, folder_of, import_endpoint
+from edgekit.importers._compare_worker import compare
+from edgekit.importers._convert_worker import Endpoint, convert, first_line, trace
+from edgekit.importers._finish_worker import finish, settle_open_shapes
+from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
 
 # The converter recommends its slower path with each model; the log is for what goes wrong.
@@ -19,25 +25,25 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 def convert_keras(request: Request) -> Imported:
     """Convert a ``.keras`` or HDF5 file."""
     _refuse_signature(request)
-    with folder_of(request):
-        return import_endpoint(keras_worker.load_file(request), request)
+    with chdir(request.folder):
+        return _import(keras_worker.load_file(request), request)
 
 
 def convert_saved_model(request: Request) -> Imported:
     """Convert a SavedModel folder."""
-    with folder_of(request):
-        return import_endpoint(savedmodel_worker.load_folder(request), request)
+    with chdir(request.folder):
+        return _import(savedmodel_worker.load_folder(request), request)
 
 
 def convert_python(request: Request) -> Imported:
     """Convert what the user's function returns."""
     _refuse_signature(request)
-    with folder_of(request):
+    with chdir(request.folder):
         keras_worker.reset()
         made = load_function(request.source)
         if not _is_model(made):
             made = _call(made, request.source)
-        return import_endpoint(_endpoint_of(made, request.source), request)
+        return _import(_endpoint_of(made, request.source), request)
 
 
 def _call(function: Any, source: str) -> Any:  # noqa: ANN401
@@ -75,6 +81,40 @@ def _endpoint_of(made: Any, source: str) -> Endpoint:  # noqa: ANN401
     endpoint = savedmodel_worker.endpoint_of_function(function, framework)
     endpoint.keep = made  # its variables live as long as it does
     return endpoint
+
+
+def _import(endpoint: Endpoint, request: Request) -> Imported:
+    """Trace, convert, write and compare.
+
+    Raises:
+        EdgekitError: Whatever is in the way, for the user.
+    """
+    shapes = settle_shapes(request.source, endpoint.inputs, request.input_shapes)
+    traced = trace(endpoint, shapes, request.source)
+    raw = convert(traced, request.source, Path(request.out).parent)
+    data = settle_open_shapes(finish(raw, traced, endpoint.clean_name), Path(request.out))
+    Path(request.out).write_bytes(data)
+    model = Model(data, request.source, Provenance("tensorflow", request.source))
+    meter = compare(traced, model, endpoint.framework, request)
+    notes = endpoint.notes + _notes_on(endpoint, request, model)
+    notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
+              for name, remark in meter.remarks().items()]
+    return Imported(tuple(notes), meter.rows())
+
+
+def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
+    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
+             for port in endpoint.inputs
+             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
+    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
+              for port in endpoint.inputs
+              if port.batched and port.shape is not None and len(port.shape) > 1
+              and port.shape[0] > 1]
+    notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
+              for spec in model.outputs if -1 in spec.shape]
+    if model.precision != "float":
+        notes.append(f"the source is quantized already: {model.precision}")
+    return notes
 
 
 def _refuse_signature(request: Request) -> None:

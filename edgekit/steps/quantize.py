@@ -213,9 +213,14 @@ def _with_tensorflow(
             "per_channel": settings.granularity == "channel",
         })  # fmt: skip
         other = model.with_data(map_file(out), ranges={})
-        compare(model, other, context.data, limit=1)  # it has written files that do not run
+        # It has written files that do not run, and int8 LSTMs whose output is constant.
+        cosine = compare(model, other, context.data, limit=4, same_kernels=False).cosine
     except EdgekitError as error:
         note = f"{named} stay float; TensorFlow's quantizer failed too: {error.message}"
+        return partial, [note], skipped
+    if cosine < _floor(settings):
+        note = (f"{named} stay float; TensorFlow's quantizer makes an integer model that is wrong "
+                f"(cosine {cosine:.2f})")
         return partial, [note], skipped
     left = _left_in_float(other.graph, settings)
     if other.precision != "integer":
@@ -233,7 +238,7 @@ def _guard(
     context: StepContext,
 ) -> StepResult:
     """The file is run: does it agree, is it narrower, and did it not grow?"""
-    floor = _COSINE_FLOOR[settings.weights] if settings.min_cosine is None else settings.min_cosine
+    floor = _floor(settings)
     cosine = agreement.with_reference.cosine
     if cosine < floor:
         on = "the data" if agreement.on_data else "random inputs (give --data for real ones)"
@@ -247,6 +252,11 @@ def _guard(
         hint = "its operators have no weights that this scheme takes; --recipe float32 packages it"
         raise GuardError("nothing in the model was quantized", hint)
     return _unless_it_grew(before, result, settings, context)
+
+
+def _floor(settings: QuantizeSettings) -> float:
+    """The least cosine with the float model that passes for rounding."""
+    return _COSINE_FLOOR[settings.weights] if settings.min_cosine is None else settings.min_cosine
 
 
 def _narrow_weights(graph: Graph) -> bool:

@@ -33,7 +33,9 @@ def quantize(
         for sample in data.samples(samples):
             yield [sample.inputs[spec.name] for spec in order]
 
-    calibrated = calibrator.Calibrator(content).calibrate(batches)
+    # The fused LSTM is calibrated inside, too: it needs tensors for its gates.
+    gates = calibrator.add_intermediate_tensors(content)
+    calibrated = calibrator.Calibrator(gates).calibrate(batches)
     kind = tf.int8 if activations == 8 else tf.int16
     quantized = convert.mlir_quantize(
         calibrated, disable_per_channel=not per_channel, fully_quantize=True,
