@@ -155,6 +155,12 @@ class _Build:
                 + (f" ({notes})" if notes else ""),
                 "try another scheme (--recipe dynamic-int8 or float16), or skip the layer it names",
             ) from error
+        if not against_previous.finite:
+            raise GuardError(
+                f"the outputs of {before.name} are NaN or infinite on "
+                + ("the data" if self.data is not None else "random inputs"),
+                "look for NaN weights in the source model, and for the right preprocessing",
+            )
         if before is self.source:
             against_source = against_previous
         elif against_previous.max_abs == 0.0 and previous.stage.fidelity is not None:
@@ -267,7 +273,7 @@ def _metric(request: BuildRequest, source: Model, evaluation: Dataset) -> Metric
         scores = any(looks_like_scores(spec.shape) for spec in source.outputs)
         metric = Metric("top1_agreement" if scores else "cosine")
     if metric.needs_labels and evaluation.has_labels is False:
-        raise EdgekitError(f"metric 'accuracy' needs labels; {evaluation.name} has no 'y'",
+        raise EdgekitError(f"metric '{metric.name}' needs labels; {evaluation.name} has no 'y'",
                            "add them, or use --metric cosine")
     if metric.name == "top1_agreement" and not any(
             looks_like_scores(spec.shape) for spec in source.outputs):

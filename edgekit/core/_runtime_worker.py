@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from edgekit.core.data import Dataset, Sample
 from edgekit.core.errors import EdgekitError
-from edgekit.core.fidelity import Fidelity, FidelityMeter, from_output, to_input
+from edgekit.core.fidelity import (
+    Fidelity,
+    FidelityMeter,
+    from_output,
+    looks_like_scores,
+    to_input,
+)
 from edgekit.core.model import TensorSpec
 
 # Random inputs are drawn with this seed, so that two builds see the same ones.
@@ -144,11 +150,11 @@ def samples_for(side: Side, data: Dataset | None, limit: int) -> Iterator[Sample
 
 
 def draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
-    """A plausible input where nobody gave one: unit floats, any code, small indices."""
+    """A plausible input where nobody gave one: floats of both signs, any code, small indices."""
     shape = tuple(1 if size == -1 else size for size in spec.shape)
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
-        return generator.uniform(0.0, 1.0, shape).astype(dtype)
+        return generator.uniform(-1.0, 1.0, shape).astype(dtype)
     if dtype.kind == "b":
         return generator.integers(0, 2, shape).astype(dtype)
     if spec.scale is not None:
@@ -160,12 +166,14 @@ def draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
 
 def evaluate(reference: Side, candidate: Side, data: Dataset, metric: str) -> float:
     """See ``edgekit.core.runtime.evaluate``."""
-    if metric == "accuracy":
-        return _accuracy(candidate, data)
-    if ".py:" in metric:
-        return _user_metric(candidate, data, metric)
-    if metric == "mse":
-        return _mse(reference, candidate, data)
+    if ".py:" in metric or metric in ("accuracy", "mse"):
+        value = (_accuracy(candidate, data) if metric == "accuracy"
+                 else _mse(candidate, data) if metric == "mse"
+                 else _user_metric(candidate, data, metric))
+        if not np.isfinite(value):
+            raise EdgekitError(f"the metric {metric} is {value} on {data.name}",
+                               "a metric gives one finite number")
+        return value
     meter = FidelityMeter()
     for sample in data.samples():
         meter.add(run_real(reference, sample.inputs), run_real(candidate, sample.inputs))
@@ -178,12 +186,26 @@ def evaluate(reference: Side, candidate: Side, data: Dataset, metric: str) -> fl
 
 def _accuracy(candidate: Side, data: Dataset) -> float:
     right = total = 0
-    output = candidate[1]["outputs"][0].name
+    output = _scores_of(candidate[1]["outputs"])
     for sample in data.samples():
         scores = run_real(candidate, sample.inputs)[output].reshape(-1)
-        right += int(scores.argmax()) == _class_of(sample.label, scores.size, data.name)
+        # One score alone is the probability of class 1.
+        found = int(scores.argmax()) if scores.size > 1 else int(scores[0] > 0.5)
+        right += found == _class_of(sample.label, max(scores.size, 2), data.name)
         total += 1
     return right / total
+
+
+def _scores_of(outputs: Sequence[TensorSpec]) -> str:
+    """The output that holds the class scores."""
+    if len(outputs) == 1:
+        return outputs[0].name
+    scores = [spec.name for spec in outputs if looks_like_scores(spec.shape)]
+    if len(scores) != 1:
+        names = ", ".join(spec.name for spec in outputs)
+        raise EdgekitError(f"accuracy does not know which of the outputs to judge: {names}",
+                           "give a metric of your own: --metric module.py:function")
+    return scores[0]
 
 
 def _class_of(label: Any, classes: int, where: str) -> int:  # noqa: ANN401
@@ -192,20 +214,29 @@ def _class_of(label: Any, classes: int, where: str) -> int:  # noqa: ANN401
         return int(array.argmax())
     if array.size != 1 or array.dtype.kind not in "iub":
         raise EdgekitError(f"{where}: labels are {array.dtype} of shape {list(array.shape)} each; "
-                           "accuracy needs one class number per sample")
+                           "accuracy needs one class number per sample", "--metric mse compares "
+                           "numbers")
     value = int(array.reshape(()))
     if not 0 <= value < classes:
         raise EdgekitError(f"{where}: label {value} is not one of the model's {classes} classes")
     return value
 
 
-def _mse(reference: Side, candidate: Side, data: Dataset) -> float:
+def _mse(candidate: Side, data: Dataset) -> float:
+    """Mean squared error of the one output against the labels."""
     total, count = 0.0, 0
+    outputs = candidate[1]["outputs"]
     for sample in data.samples():
-        got = run_real(candidate, sample.inputs)
-        for name, want in run_real(reference, sample.inputs).items():
-            total += float(np.square(want.astype(np.float64) - got[name]).sum())
-            count += want.size
+        got = run_real(candidate, sample.inputs)[outputs[0].name].reshape(-1)
+        want = np.asarray(sample.label, dtype=np.float64).reshape(-1)
+        if len(outputs) > 1 or want.size != got.size:
+            raise EdgekitError(
+                f"{data.name}: labels have {want.size} numbers each; mse needs one for each of "
+                f"the {got.size} of the model's one output",
+                "give a metric of your own: --metric module.py:function",
+            )
+        total += float(np.square(want - got).sum())
+        count += got.size
     return total / max(count, 1)
 
 

@@ -26,6 +26,7 @@ class Fidelity:
             outputs that look like class scores; None when there is none.
         max_abs: Largest absolute difference.
         samples: Number of samples compared.
+        finite: Whether the reference has finite values to agree with at all.
     """
 
     cosine: float
@@ -33,6 +34,7 @@ class Fidelity:
     top1_agreement: float | None
     max_abs: float
     samples: int
+    finite: bool = True
 
 
 @dataclass
@@ -46,6 +48,7 @@ class OutputSums:
     max_abs: float = 0.0
     agreed: int = 0
     ranked: int = 0
+    compared: int = 0
     finite: bool = True
 
     def add(self, reference: NDArray[Any], candidate: NDArray[Any]) -> None:
@@ -58,6 +61,7 @@ class OutputSums:
         self.finite &= bool(np.isfinite(b).all())
         if not self.finite or not a.size:
             return
+        self.compared += a.size
         error = a - b
         self.dot += float(a @ b)
         self.reference_square += float(a @ a)
@@ -115,6 +119,7 @@ class FidelityMeter:
             top1_agreement=sum(o.agreed for o in outputs) / ranked if ranked else None,
             max_abs=max((o.max_abs for o in outputs), default=0.0),
             samples=self.samples,
+            finite=all(o.compared for o in outputs),
         )
 
 

@@ -28,8 +28,8 @@ class Metric:
 
     @property
     def needs_labels(self) -> bool:
-        """Accuracy compares with labels; a user's function may do as it likes."""
-        return self.name == "accuracy"
+        """Accuracy and mse compare with labels; a user's function may do as it likes."""
+        return self.name in ("accuracy", "mse")
 
     @property
     def higher_is_better(self) -> bool:

@@ -22,6 +22,9 @@ Arrays = dict[str, NDArray[Any]]
 # for small networks, slower and ten times larger in memory from here on.
 _FREEZE_BYTES = 32 * 2**20
 
+_CONTROL_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While",
+                           "StatelessWhile"})  # fmt: skip
+
 # They change something outside of the model, or keep something from one inference to the next.
 _STATEFUL = re.compile(r"Assign\w*VariableOp|ResourceScatter\w+|ResourceApply\w+|Assign(Add|Sub)?")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -128,11 +131,23 @@ def convert(traced: Traced, source: str, folder: Path) -> bytes:
         raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
                            "at most 2 GB")
     try:
-        if size < _FREEZE_BYTES:
+        if size < _FREEZE_BYTES and not _has_functions_that_matter(function):
             return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]))
         return _convert_from_disk(function, folder)
     except Exception as error:
         raise _conversion_error(error, source) from error
+
+
+def _has_functions_that_matter(function: Any) -> bool:  # noqa: ANN401
+    """Whether freezing would lose something: branches, loops, or layers the runtime has fused.
+
+    Freezing inlines functions. The converter then has been seen to compute both branches of an IF
+    alike, and no longer finds the function that it replaces by the fused LSTM.
+    """
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    fused = any("implements" in key for body in graph.library.function for key in body.attr)
+    return fused or any(node.op in _CONTROL_FLOW for node in nodes)
 
 
 def _bytes_of(variable: Any) -> int:  # noqa: ANN401

@@ -51,22 +51,26 @@ def check_weights(path: Path) -> str:
 
 
 def _refuse_links(source: str, file: Any) -> None:  # noqa: ANN401 - h5py.File
-    """No data from other files, and no data set larger than any model."""
+    """No data from other files, and no data set larger than any model.
+
+    The callbacks give their finding back: h5py does not let an exception through.
+    """
     total = 0
 
-    def look(name: str, item: Any) -> None:  # noqa: ANN401
+    def look(name: str, item: Any) -> str | None:  # noqa: ANN401
         nonlocal total
-        if isinstance(item, h5py.Dataset):
-            total += item.nbytes
-            if item.external or item.is_virtual:
-                raise EdgekitError(f"{source}: '{name}' takes its data from another file")
+        if not isinstance(item, h5py.Dataset):
+            return None
+        total += item.nbytes
+        return name if item.external or item.is_virtual else None
 
-    def look_at_link(name: str, link: Any) -> None:  # noqa: ANN401
-        if isinstance(link, h5py.ExternalLink):
-            raise EdgekitError(f"{source}: '{name}' is a link to another file")
+    def look_at_link(name: str, link: Any) -> str | None:  # noqa: ANN401
+        return name if isinstance(link, h5py.ExternalLink) else None
 
-    file.visititems_links(look_at_link)
-    file.visititems(look)
+    if (name := file.visititems_links(look_at_link)) is not None:
+        raise EdgekitError(f"{source}: '{name}' is a link to another file")
+    if (name := file.visititems(look)) is not None:
+        raise EdgekitError(f"{source}: '{name}' takes its data from another file")
     if total > MAX_BYTES:
         raise EdgekitError(f"{source} holds {total / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB "
                            "are read", "save it without its optimizer")

@@ -145,7 +145,9 @@ def _fidelity(fidelity: Fidelity | None) -> dict[str, Any] | None:
     """Null stands for bit-equal alone; an output that is nothing but error gets a number."""
     if fidelity is None:
         return None
-    return {**asdict(fidelity), "sqnr_db": max(fidelity.sqnr_db, _LEAST_SQNR_DB)}
+    row = asdict(fidelity)
+    del row["finite"]  # a build whose outputs are not finite ends before there is a report
+    return {**row, "sqnr_db": max(fidelity.sqnr_db, _LEAST_SQNR_DB)}
 
 
 def _stage(stage: Stage) -> dict[str, Any]:

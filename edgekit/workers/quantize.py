@@ -143,7 +143,7 @@ def calibrate(
         for key in watched:
             _widen(made, key, low, high)
     return {tensor.name: _as_range(tensor.name, len(tensor.shape), low[key], high[key], known)
-            for key, tensor in watched.items() if np.isfinite(low[key]) or tensor.name in known}
+            for key, tensor in watched.items() if not np.isinf(low[key]) or tensor.name in known}
 
 
 def _float_activations(graph: Graph) -> dict[tuple[int, int], Any]:
@@ -163,7 +163,9 @@ def _widen(
         values = made.get_tensor(index, subgraph)
     except ValueError:  # a tensor that this run never filled: a branch that was not taken
         return
-    if values.size:
+    if values.size and not np.isfinite(values).all():
+        low[key] = high[key] = np.nan
+    elif values.size and not np.isnan(low[key]):
         low[key] = min(low[key], float(values.min()))
         high[key] = max(high[key], float(values.max()))
 

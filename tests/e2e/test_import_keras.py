@@ -1,6 +1,8 @@
 """Keras files, of both Keras: converted, and computing what the framework computes."""
 
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +206,59 @@ def test_a_batch_that_the_source_fixes_is_kept_and_told(zoo):
 def test_signatures_are_for_saved_models(zoo):
     with pytest.raises(EdgekitError, match="no signatures"):
         import_model(str(zoo / "k3_lstm.keras"), ImportOptions(signature="serve"))
+
+
+def _external_link(file, h5py):
+    file["stolen"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _external_data(file, h5py):
+    file.create_dataset("stolen", (10,), "u1", external=[("/etc/passwd", 0, 10)])
+
+
+def _virtual_data(file, h5py):
+    layout = h5py.VirtualLayout(shape=(4,), dtype="f4")
+    layout[:] = h5py.VirtualSource("/tmp/other.h5", "data", shape=(4,))
+    file.create_virtual_dataset("stolen", layout)
+
+
+def _endless_data(file, h5py):
+    file.create_dataset("endless", (2**40,), "f4", chunks=True)  # nothing of it is stored
+
+
+@pytest.mark.parametrize(("trick", "message"), [
+    (_external_link, "'stolen' is a link to another file"),
+    (_external_data, "'stolen' takes its data from another file"),
+    (_virtual_data, "'stolen' takes its data from another file"),
+    (_endless_data, "holds 4398.0 GB"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", ["k2_lstm.h5", "k2_lstm.keras", "k3_lstm.keras"])
+def test_weights_that_reach_elsewhere_are_refused(zoo, tmp_path, name, trick, message):
+    import h5py
+
+    path = tmp_path / name
+    if name.endswith(".h5"):
+        path.write_bytes((zoo / name).read_bytes())
+        with h5py.File(path, "a") as file:
+            trick(file, h5py)
+    else:
+        _with_other_weights(zoo / name, path, lambda file: trick(file, h5py))
+    with pytest.raises(EdgekitError, match=message):
+        import_model(str(path))
+
+
+def _with_other_weights(source: Path, target: Path, edit) -> None:
+    import h5py
+
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith(".h5"):
+                weights = io.BytesIO(data)
+                with h5py.File(weights, "a") as file:
+                    edit(file)
+                data = weights.getvalue()
+            new.writestr(name, data, zipfile.ZIP_DEFLATED)
 
 
 @pytest.mark.parametrize("name", ["k3_lstm.keras", "k2_lstm.keras", "k2_lstm.h5"])

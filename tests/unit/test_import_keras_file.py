@@ -140,8 +140,9 @@ def test_what_would_run_code_is_refused(config, message):
     layer(), layer(module=None), layer(module="tf_keras.layers"), layer(module="keras.src.ops.nn"),
     layer(activation={"module": "builtins", "class_name": "function", "config": "relu"}),
     layer("TFOpLambda", function="math.multiply"), layer("TFOpLambda", function="nn.relu"),
-    layer("SlicingOpLambda", function="__operators__.getitem"), layer("TFOpLambda", function="cast"),
-    layer("__tuple__", module=None), layer("Bert", module="keras_hub.models"),
+    layer("SlicingOpLambda", function="__operators__.getitem"),
+    layer("TFOpLambda", function="cast"), layer("__tuple__", module=None),
+    layer("Bert", module="keras_hub.models"),
 ])  # fmt: skip
 def test_what_keras_writes_passes(config):
     check_config("net.keras", model(config))
