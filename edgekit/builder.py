@@ -145,9 +145,10 @@ class _Build:
     ) -> tuple[StepResult, Fidelity | None]:  # fmt: skip
         """Run the result from its file; the technique judges what came out."""
         limit = _guard_samples(self.source)
-        exact = step.technique.bit_exact
+        exact, micro = step.technique.bit_exact, context.integer_only
         try:
-            against_previous = compare(before, result.model, self.data, limit, same_kernels=exact)
+            against_previous = compare(before, result.model, self.data, limit,
+                                       same_kernels=exact, reference_kernels=micro)
         except EdgekitError as error:
             notes = "; ".join(result.notes)
             raise GuardError(
@@ -167,7 +168,7 @@ class _Build:
             against_source = previous.stage.fidelity
         else:
             against_source = compare(self.source, result.model, self.data, limit,
-                                     same_kernels=exact)
+                                     same_kernels=exact, reference_kernels=micro)
         agreement = Agreement(against_source, against_previous, self.data is not None)
         judged = step.technique.guard(before, result, agreement, step.settings, context)
         kept = judged.model is not result.model

@@ -9,7 +9,7 @@ from edgekit.cli import options
 # Extra, the distributions that it consists of, and what it is for.
 _EXTRAS = (
     ("tensorflow", ("tensorflow", "keras", "tf-keras"),
-     "import Keras and SavedModel sources; quantize PRELU, LEAKY_RELU and LSTM to integers"),
+     "import Keras and SavedModel sources; quantize PRELU and LEAKY_RELU to integers"),
 )  # fmt: skip
 _CORE = ("ai-edge-litert", "litert-quantizer", "flatbuffers", "numpy", "pydantic", "rich", "typer")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,16 @@ _SEED = 0
 
 Side = tuple[str, Mapping[str, Any]]
 Outputs = dict[str, NDArray[Any]]
+# deployed: with XNNPACK; plain: without; micro: the reference kernels, which are TFLM's.
+Kernels = Literal["deployed", "plain", "micro"]
 
 
 # Two at most: an interpreter holds the model's activations and packed weights.
 @lru_cache(maxsize=2)
-def interpreter(path: str, *, preserve: bool = False, plain: bool = False) -> Any:  # noqa: ANN401
+def interpreter(path: str, *, preserve: bool = False, kernels: Kernels = "deployed") -> Any:  # noqa: ANN401
     """An interpreter with its tensors allocated, kept for the next call.
 
-    ``preserve`` keeps every tensor readable, ``plain`` leaves XNNPACK out.
+    ``preserve`` keeps every tensor readable, and leaves XNNPACK out.
 
     One thread: the order of a float sum, and with it the last bit, is then always the same.
 
@@ -40,8 +42,10 @@ def interpreter(path: str, *, preserve: bool = False, plain: bool = False) -> An
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if preserve or plain
-                else OpResolverType.AUTO)
+    if preserve:
+        kernels = "plain"
+    resolver = {"deployed": OpResolverType.AUTO, "micro": OpResolverType.BUILTIN_REF,
+                "plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}[kernels]
     try:
         made = Interpreter(path, num_threads=1, experimental_preserve_all_tensors=preserve,
                            experimental_op_resolver_type=resolver)
@@ -61,10 +65,14 @@ def _first_line(error: Exception) -> str:
 
 
 def invoke(
-    path: str, io: Mapping[str, Any], inputs: Mapping[str, NDArray[Any]], *, plain: bool = False
+    path: str,
+    io: Mapping[str, Any],
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    kernels: Kernels = "deployed",
 ) -> dict[str, NDArray[Any]]:
     """One inference from reset state: arrays by input name in, by output name out."""
-    made = interpreter(path, plain=plain)
+    made = interpreter(path, kernels=kernels)
     made.reset_all_variables()
     try:
         for name, array in inputs.items():
@@ -93,30 +101,38 @@ def run(
 
 
 def run_real(
-    side: Side, inputs: Mapping[str, NDArray[Any]], *, plain: bool = False
+    side: Side, inputs: Mapping[str, NDArray[Any]], *, kernels: Kernels = "deployed"
 ) -> dict[str, NDArray[Any]]:
     """One inference in real values: quantized inputs and outputs are converted."""
     path, io = side
     given = {spec.name: to_input(spec, inputs[spec.name]) for spec in io["inputs"]}
-    outputs = invoke(path, io, given, plain=plain)
+    outputs = invoke(path, io, given, kernels=kernels)
     return {spec.name: from_output(spec, outputs[spec.name]) for spec in io["outputs"]}
 
 
 def compare(
-    *, reference: Side, candidate: Side, data: Dataset | None, limit: int, plain_reference: bool
+    *,
+    reference: Side,
+    candidate: Side,
+    data: Dataset | None,
+    limit: int,
+    plain_reference: bool,
+    micro: bool,
 ) -> Fidelity:
     """See ``edgekit.core.runtime.compare``."""
     samples = [sample.inputs for sample in samples_for(reference, data, limit)]
-    wanted = _outputs(reference, data, limit, samples, plain=plain_reference)
+    kernels = "micro" if micro else "deployed"
+    wanted = _outputs(reference, data, limit, samples, "plain" if plain_reference else kernels)
     meter = FidelityMeter()
-    for expected, got in zip(wanted, _outputs(candidate, data, limit, samples), strict=True):
+    for expected, got in zip(wanted, _outputs(candidate, data, limit, samples, kernels),
+                             strict=True):
         meter.add(expected, got)
     return meter.result()
 
 
 # The outputs of the last models on the guard's samples: stage 0 and the step before are compared
 # with again and again, and need not be run (nor kept in memory) for it.
-_remembered: dict[tuple[str, str, int, bool], list[Outputs]] = {}
+_remembered: dict[tuple[str, str, int, Kernels], list[Outputs]] = {}
 _MOST_REMEMBERED = 4
 
 
@@ -125,13 +141,12 @@ def _outputs(
     data: Dataset | None,
     limit: int,
     samples: Sequence[Mapping[str, NDArray[Any]]],
-    *,
-    plain: bool = False,
+    kernels: Kernels,
 ) -> list[Outputs]:
-    key = (side[0], "" if data is None else data.token, limit, plain)
+    key = (side[0], "" if data is None else data.token, limit, kernels)
     if key not in _remembered:
         interpreter.cache_clear()
-        made = [run_real(side, inputs, plain=plain) for inputs in samples]
+        made = [run_real(side, inputs, kernels=kernels) for inputs in samples]
         interpreter.cache_clear()
         while len(_remembered) >= _MOST_REMEMBERED:
             del _remembered[next(iter(_remembered))]

@@ -71,7 +71,7 @@ def name_of(tensor: Any) -> str:  # noqa: ANN401 - TensorT
 
 
 def make_names_unique(model: Any) -> int:  # noqa: ANN401
-    """Rename tensors that share a name with an earlier one in their subgraph.
+    """Give each tensor a name of its own in its subgraph, in sound UTF-8.
 
     The quantizer keys everything by tensor name: two tensors of one name would share a range.
 
@@ -86,6 +86,9 @@ def make_names_unique(model: Any) -> int:  # noqa: ANN401
             name = name_of(tensor) or f"tensor_{position}"
             seen[name] += 1
             if seen[name] == 1 and name_of(tensor):
+                if "\ufffd" in name:  # bytes that are no text became this mark
+                    tensor.name = name
+                    renamed += 1
                 continue
             unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
             while unique in taken:

@@ -65,10 +65,12 @@ def compare(
     limit: int,
     *,
     same_kernels: bool = True,
+    reference_kernels: bool = False,
 ) -> Fidelity:
     """Agreement of two models' outputs.
 
-    The candidate runs as it is deployed, with XNNPACK.
+    The candidate runs as it is deployed: with XNNPACK, or on the reference kernels, which are what
+    TensorFlow Lite Micro has.
 
     Args:
         reference: The model to agree with.
@@ -78,6 +80,7 @@ def compare(
         same_kernels: Run the reference with XNNPACK, too. Without, it runs on LiteRT's plain
             kernels: no packed copy of its weights is made, and the two share no code to be wrong
             in together.
+        reference_kernels: Run the candidate on the reference kernels.
 
     Raises:
         EdgekitError: One of them does not run, or the signatures differ.
@@ -88,6 +91,7 @@ def compare(
         reference=(str(box.path_of(reference)), _io(reference)),
         candidate=(str(box.path_of(candidate)), _io(candidate)),
         data=data, limit=limit, plain_reference=not same_kernels,
+        micro=reference_kernels,
     )  # fmt: skip
     return result
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit.core.edit import to_bytes, to_objects
+from edgekit.core.edit import make_names_unique, to_bytes, to_objects
 from edgekit.core.graph import Buffer
+from edgekit.core.model import Model, Provenance
 from edgekit.core.sandbox import sandbox
 
 # Options that name other subgraphs: IF, WHILE, CALL_ONCE, CALL and the StableHLO composites.
@@ -29,6 +30,38 @@ def keep_signature(data: Buffer, key: str) -> bytes:
     model.signatureDefs = [chosen]
     _drop_unused_buffers(model)
     return to_bytes(model)
+
+
+def make_workable(data: Buffer) -> tuple[bytes, list[str]]:
+    """What steps rely on in a float model: unique names, a signature, operator codes in full.
+
+    Returns:
+        The file, and a note for each thing that was changed.
+    """
+    model = to_objects(data)  # which also completes the operator codes of old files
+    notes = []
+    if renamed := make_names_unique(model):
+        notes.append(f"{renamed} tensors had no name of their own and were given one")
+    if not model.signatureDefs:
+        model.signatureDefs = [_signature_of(model)]
+        notes.append("the file had no signature; it was given one with its tensors' names")
+    return to_bytes(model), notes
+
+
+def _signature_of(model: Any) -> Any:  # noqa: ANN401
+    from ai_edge_litert import schema_py_generated as schema
+
+    implied = Model(to_bytes(model), "model", Provenance("tflite", "model")).signature
+    made = schema.SignatureDefT()
+    made.signatureKey, made.subgraphIndex = implied.key, implied.subgraph
+    for names, field in ((implied.inputs, "inputs"), (implied.outputs, "outputs")):
+        entries = []
+        for name, index in names.items():
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, index
+            entries.append(entry)
+        setattr(made, field, entries)
+    return made
 
 
 def _drop_unused_buffers(model: Any) -> None:  # noqa: ANN401
@@ -77,8 +110,6 @@ def fix_shapes(data: Buffer, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
 
     The runtime is asked which shapes follow, so that sizes and MACs read from the file are true.
     """
-    from edgekit.core.model import Model, Provenance
-
     probe = Model(data, "model", Provenance("tflite", "model"))
     indices = {name: probe.signature.inputs[name] for name in shapes}
     path = sandbox().new_path(".tflite")

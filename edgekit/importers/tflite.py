@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 from threading import Thread
 
-from edgekit.core.edit import make_names_unique, to_bytes, to_objects
 from edgekit.core.errors import EdgekitError, did_you_mean
 from edgekit.core.graph import IDENTIFIER, MAX_FILE_BYTES, Graph, SignatureRef, read_graph
 from edgekit.core.metadata import read_description, split_appended
@@ -98,18 +97,16 @@ def _settle(
         data = edit.fix_shapes(data, shapes)
         graph = read_graph(data, source)
         notes += [f"input '{name}' fixed to {list(shape)}" for name, shape in shapes.items()]
-    if precision_of(graph) == "float" and not _names_are_unique(graph):
-        objects = to_objects(data)
-        renamed = make_names_unique(objects)
-        data = to_bytes(objects)
-        notes.append(f"{renamed} tensors shared a name with another one and were renamed")
+    if precision_of(graph) == "float" and not (_names_are_unique(graph) and graph.signatures):
+        data, more = edit.make_workable(data)
+        notes += more
     return data, notes
 
 
 def _names_are_unique(graph: Graph) -> bool:
     for subgraph in graph.subgraphs:
         names = [tensor.name for tensor in subgraph.tensors]
-        if len(set(names)) != len(names) or "" in names:
+        if len(set(names)) != len(names) or any(not n or "\ufffd" in n for n in names):
             return False
     return True
 

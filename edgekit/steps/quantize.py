@@ -6,6 +6,7 @@ arXiv:1712.05877); which layers get which scheme, what was left out and whether 
 right is decided here.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.core.errors import EdgekitError, GuardError
+from edgekit.core.errors import EdgekitError, GuardError, did_you_mean
 from edgekit.core.graph import Graph, Operator, Subgraph
 from edgekit.core.model import Model, is_weight
 from edgekit.core.recipe import first_match
@@ -85,6 +86,7 @@ class QuantizeSettings(Strict):
 def _run(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
     # A target without floats takes none at its border either.
     integer_io = settings.io == "int" or (settings.io == "auto" and context.integer_only)
+    _refuse_idle_rules(model, context)
     overrides, notes = _layer_overrides(model, settings, context)
     arguments = {
         "scheme": settings.scheme, "weights": settings.weights,
@@ -96,7 +98,8 @@ def _run(model: Model, settings: QuantizeSettings, context: StepContext) -> Step
     out = box.new_path(".tflite")
     _call(f"{WORKER}:quantize", model, out, arguments)
     result = box.adopt(model.with_data(map_file(out), ranges={}), out)
-    skipped = _left_in_float(result.graph, settings)
+    skipped = [Skipped(row.layer, "skipped by the recipe" if _is_skipped(row.layer, context)
+                       else row.reason) for row in _left_in_float(result.graph, settings)]
     if context.integer_only and settings.scheme == "static" and result.precision != "integer":
         result, more, skipped = _with_tensorflow(model, result, settings, context, skipped)
         notes += more
@@ -154,6 +157,24 @@ def _layer_overrides(
                      f"computes 2-bit convolutions wrongly ({', '.join(lifted[:3])}"
                      f"{', …' if len(lifted) > 3 else ''})")
     return overrides, notes
+
+
+def _is_skipped(layer: str, context: StepContext) -> bool:
+    rule = first_match(context.rules, layer)
+    return rule is not None and rule.skip
+
+
+def _refuse_idle_rules(model: Model, context: StepContext) -> None:
+    """A rule that matches nothing is a typo, and the layer it meant would be quantized after all.
+
+    Raises:
+        EdgekitError: Names the rule.
+    """
+    names = [layer_name(subgraph, operator) for subgraph, operator in model.graph.operators()]
+    for rule in context.rules:
+        if not any(re.search(rule.match, name) for name in names):
+            raise EdgekitError(f"no layer's name matches the recipe's rule match = '{rule.match}'",
+                               did_you_mean(rule.match, names[:200]))
 
 
 def layer_name(subgraph: Subgraph, operator: Operator) -> str:
@@ -249,8 +270,8 @@ def _guard(
             "lower min_cosine in the recipe if this is enough",
         )
     if not _narrow_weights(result.model.graph):
-        hint = "its operators have no weights that this scheme takes; --recipe float32 packages it"
-        raise GuardError("nothing in the model was quantized", hint)
+        note = "nothing in the model was quantized: its operators have no weights for this scheme"
+        return StepResult(before, "left as it was", result.skipped, (*result.notes, note))
     return _unless_it_grew(before, result, settings, context)
 
 
