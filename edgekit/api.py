@@ -5,11 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekit.builder import build as _build
+from edgekit.core.data import ONLY_INPUT
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.results import Bundle
-from edgekit.core.target import load_target
+from edgekit.core.target import Target, load_target
 from edgekit.importers import ImportOptions, import_model
 from edgekit.plan import BuildRequest
 from edgekit.verdicts import Profile, profile_model
@@ -48,10 +52,10 @@ def load_model(
 
 def build(
     model: Model | str | Path,
-    targets: Sequence[str],
+    targets: str | Path | Target | Sequence[str | Path | Target],
     *,
     recipe: str | Path | Recipe | None = None,
-    data: str | Path | Mapping[str, Any] | None = None,
+    data: str | Path | Mapping[str, Any] | NDArray[Any] | None = None,
     out: str | Path = "dist",
     progress: Callable[[str], None] = lambda _message: None,
     **settings: Any,  # noqa: ANN401 - the other fields of BuildRequest
@@ -60,9 +64,10 @@ def build(
 
     Args:
         model: A Model, or a source as for ``load_model``.
-        targets: Names or files.
+        targets: One or several: names, files, or Targets.
         recipe: Name, file or Recipe; None lets each target choose.
-        data: Calibration samples: a file, a folder, ``module.py:function``, or arrays by name.
+        data: Calibration samples: a file, a folder, ``module.py:function``, arrays by
+            name, or one array for the one input.
         out: Folder for the bundles.
         progress: Told what is being done.
         settings: Other fields of ``edgekit.plan.BuildRequest``.
@@ -73,7 +78,10 @@ def build(
     """
     source = model if isinstance(model, Model) else str(model)
     chosen = str(recipe) if isinstance(recipe, Path) else recipe
-    request = BuildRequest(source, tuple(targets), chosen, Path(out), data)
+    several = [targets] if isinstance(targets, str | Path | Target) else targets
+    names = tuple(t if isinstance(t, Target) else str(t) for t in several)
+    samples = {ONLY_INPUT: data} if isinstance(data, np.ndarray) else data
+    request = BuildRequest(source, names, chosen, Path(out), samples)
     return _build(replace(request, **settings), progress)
 
 

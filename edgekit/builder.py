@@ -20,16 +20,24 @@ from edgekit.core.fidelity import Fidelity, looks_like_scores
 from edgekit.core.files import folder_written_whole
 from edgekit.core.macs import total_macs
 from edgekit.core.model import Model
+from edgekit.core.recipe import Recipe
 from edgekit.core.results import Bundle, Quality, Stage, StepResult
 from edgekit.core.runtime import Metric, compare, evaluate
 from edgekit.importers import import_model
 from edgekit.packagers import PACKAGERS, PackageRequest
+from edgekit.packagers.manifest import FILE_NAME as MANIFEST
 from edgekit.packagers.manifest import measure, write_manifest
 from edgekit.plan import BuildPlan, BuildRequest, TargetPlan, plan_build
 from edgekit.report.json import Findings, dump, make_document
 from edgekit.steps import PlannedStep, StepContext
 from edgekit.steps.base import Agreement
-from edgekit.verdicts import Profile, judge_target, profile_model, refuse_unrunnable
+from edgekit.verdicts import (
+    Profile,
+    file_size,
+    judge_target,
+    profile_model,
+    refuse_unrunnable,
+)
 
 # Outputs are compared on a few samples after each step: enough to see a miscomputed operator, few
 # enough to cost less than the step. Large models and large outputs get fewer.
@@ -38,6 +46,9 @@ _GUARD_MACS = 100_000_000
 _GUARD_BYTES = 64_000_000
 
 Progress = Callable[[str], None]
+
+# What happens to a model that is quantized already, whatever the target's recipe says.
+_AS_IT_IS = Recipe("as-it-is")
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,8 @@ class _Build:
         else:
             self.progress(f"importing {given}")
             self.source = import_model(given, self.plan.import_options)
+        self._check_labels()
+        self._check_places()
         specs = self.source.inputs
         if self.request.data is not None:
             self.data = open_dataset(self.request.data, specs)
@@ -91,9 +104,36 @@ class _Build:
         quality = self._quality(self.source, None)
         self.start = self._stage(
             self.source, "import", self.source.provenance.format,
-            StepResult(self.source, "", notes=self.source.provenance.notes),
+            StepResult(self.source, "", notes=self._import_notes()),
             quality, None, time.monotonic() - began,
         )  # fmt: skip
+
+    def _import_notes(self) -> tuple[str, ...]:
+        notes = self.source.provenance.notes
+        if self.source.precision == "float":
+            return notes
+        return (*notes, f"quantized already ({self.source.precision}): packaged as it is")
+
+    def _check_labels(self) -> None:
+        """A list of another length would name the wrong classes."""
+        scores = [spec for spec in self.source.outputs if looks_like_scores(spec.shape)]
+        count = len(self.source.labels)
+        if count and len(self.source.outputs) == len(scores) == 1 and scores[0].shape[1] != count:
+            raise EdgekitError(
+                f"there are {count} labels, and output '{scores[0].name}' has "
+                f"{scores[0].shape[1]} classes", "one class name per line, in the output's order",
+            )
+
+    def _check_places(self) -> None:
+        """Only a bundle is replaced by a bundle."""
+        for target in self.plan.targets:
+            folder = self._folder(target)
+            if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+                raise EdgekitError(f"{folder} is there and is not a bundle; it is not replaced",
+                                   "choose another --out, or move it away")
+
+    def _folder(self, target: TargetPlan) -> Path:
+        return self.request.out / self.source.name / target.target.name
 
     def _check_steps(self) -> None:
         """An already quantized model is packaged as it is, not quantized twice."""
@@ -206,11 +246,11 @@ class _Build:
         final = staged[-1].model
         refuse_unrunnable(final, target.target, [stage.stage for stage in staged])
         rows = [stage.row() for stage in staged]  # compression ends before anything is timed
-        profile = Profile()
+        profile = Profile((file_size(final),))
         if self.request.report != "none":
             self.progress(f"profiling for {target.target.name}")
             profile = profile_model(final, _before_strip(staged), target.target, self.request)
-        folder = self.request.out / self.source.name / target.target.name
+        folder = self._folder(target)
         self.progress(f"writing {folder}")
         with folder_written_whole(folder) as temporary:
             return self._write(temporary, folder, target, staged, rows, profile)
@@ -221,16 +261,17 @@ class _Build:
     ) -> Bundle:  # fmt: skip
         final = staged[-1].model
         floats = [s.model for s in staged if s.model.precision == "float"]
+        recipe = target.recipe if self.source.precision == "float" else _AS_IT_IS
         request = PackageRequest(final, floats[-1] if floats else None, target.target)
         files = [file for name in target.target.package.files
                  for file in PACKAGERS[name].package(request, temporary)]
         artifacts = measure(temporary, files, deflate=self.request.report != "none")
-        write_manifest(temporary, artifacts, final, target.target, target.recipe)
+        write_manifest(temporary, artifacts, final, target.target, recipe)
         verdicts = judge_target(target.target, profile, artifacts, rows, self.request)
         failed = missed(verdicts, strict=self.request.strict)
         document = make_document(Findings(
             source=self.source, source_macs=total_macs(self.source.graph),
-            target=target.target, recipe=target.recipe, stages=rows, layers=profile.layers,
+            target=target.target, recipe=recipe, stages=rows, layers=profile.layers,
             measurements=profile.measurements, series=profile.series,
             conditions=profile.conditions, verdicts=verdicts, artifacts=artifacts,
             environment=environment.describe(), ok=not failed,

@@ -3,6 +3,7 @@
 Nothing heavy is imported and no model is run here: names, files, headers and settings only.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -12,9 +13,12 @@ from typing import Any, TypeVar
 
 from edgekit.core.description import InputDescription
 from edgekit.core.errors import EdgekitError, MissingToolError, PlanError, did_you_mean
-from edgekit.core.model import Model
+from edgekit.core.files import unwritable
+from edgekit.core.graph import read_graph
+from edgekit.core.model import Model, precision_of
 from edgekit.core.project import Project, TargetTable, read_labels
 from edgekit.core.recipe import Recipe, StepSpec, load_recipe
+from edgekit.core.sandbox import map_file
 from edgekit.core.target import Target, load_target
 from edgekit.importers import ImportOptions, find_importer
 from edgekit.packagers import PACKAGERS
@@ -33,7 +37,7 @@ class BuildRequest:
 
     Attributes:
         source: A file, folder, ``module.py:function``, or an imported Model.
-        targets: Names or files.
+        targets: Names, files, or Targets.
         recipe: Name or file for all targets; None lets each target choose.
         data: Calibration samples.
         evaluation: Samples that quality is measured on; ``data`` is not a stand-in.
@@ -43,7 +47,7 @@ class BuildRequest:
     """
 
     source: str | Model
-    targets: tuple[str, ...]
+    targets: tuple[str | Target, ...]
     recipe: str | Recipe | None = None
     out: Path = Path("dist")
     data: Data | None = None
@@ -142,6 +146,11 @@ def _check_source(request: BuildRequest) -> None:
 def _check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise EdgekitError(f"{out} is a file, not a folder", "choose another --out")
+    nearest = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise unwritable(out, error) from error
 
 
 def _check_data(given: Data | None, option: str) -> None:
@@ -179,9 +188,10 @@ def _check_settings(request: BuildRequest) -> None:
         raise EdgekitError(f"--threads is at least 1 (got {request.threads})")
 
 
-def _plan_target(request: BuildRequest, name: str) -> TargetPlan:
+def _plan_target(request: BuildRequest, given: str | Target) -> TargetPlan:
+    name = given.name if isinstance(given, Target) else given
     table = request.target_tables.get(name, TargetTable())
-    target = load_target(table.file or name)
+    target = given if isinstance(given, Target) else load_target(table.file or name)
     if table.budget:
         target = target.with_budget(table.budget)
     for packager in target.package.files:
@@ -190,7 +200,7 @@ def _plan_target(request: BuildRequest, name: str) -> TargetPlan:
                                did_you_mean(packager, PACKAGERS))
     recipe = _choose_recipe(request, target, table)
     steps = _plan_steps(recipe, keep_names=request.keep_names)
-    if request.data is None:
+    if request.data is None and not _is_quantized(request.source):
         for step in steps:
             if step.needs_data:
                 raise EdgekitError(
@@ -199,6 +209,18 @@ def _plan_target(request: BuildRequest, name: str) -> TargetPlan:
                     "module.py:function",
                 )
     return TargetPlan(target, recipe, steps)
+
+
+def _is_quantized(source: str | Model) -> bool:
+    """Whether a source needs no quantization; a damaged file is the importer's to name."""
+    if isinstance(source, Model):
+        return source.precision != "float"
+    if not source.endswith(".tflite"):
+        return False
+    try:
+        return precision_of(read_graph(map_file(Path(source)), source)) != "float"
+    except EdgekitError:
+        return False
 
 
 def _choose_recipe(request: BuildRequest, target: Target, table: TargetTable) -> Recipe:

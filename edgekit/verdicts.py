@@ -30,6 +30,11 @@ class Profile:
         return next((row for row in self.measurements if row.name == name), None)
 
 
+def file_size(model: Model) -> Measurement:
+    """The one number that is always there."""
+    return Measurement("file_bytes", len(model.data), "bytes", "measured", "the .tflite")
+
+
 def refuse_unrunnable(model: Model, target: Target, stages: Sequence[Stage]) -> None:
     """Stop a model that the target's engine cannot run.
 
@@ -156,7 +161,8 @@ def _parts(
     match budget:
         case "download_bytes":
             size = model.deflate_bytes if model else None
-            return [_known("model", size, "deflated (zlib level 9)"),
+            where = "deflated (zlib level 9)" if size is not None else "not deflated: --report none"
+            return [_known("model", size, where),
                     _runtime(target, "download_bytes")]
         case "flash_bytes":
             # What is flashed is the flatbuffer alone, without metadata for apps.
@@ -176,8 +182,8 @@ def _known(name: str, value: float | None, where: str) -> Measurement:
 def _ram_parts(target: Target, profile: Profile, model: Artifact | None) -> list[Measurement]:
     """Arena, engine, and weights where they do not stay in flash."""
     arena = profile.find("arena_bytes")
-    open_shapes = Measurement("arena_bytes", None, "bytes", None, "the graph's shapes are open")
-    parts = [arena or open_shapes]
+    unplanned = Measurement("arena_bytes", None, "bytes", None, "not planned: --report none")
+    parts = [arena or unplanned]
     if target.runtime.engine == "litert" and model is not None:
         # Mapped pages at least; XNNPACK packs a second copy of most weights.
         parts.append(Measurement("weights", model.bytes, "bytes", "estimated",

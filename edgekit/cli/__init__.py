@@ -68,8 +68,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; nothing half-written was left behind", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # | head
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader left: "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary
         return _other(error, debug=debug)

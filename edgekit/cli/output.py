@@ -56,4 +56,10 @@ def print_report(document: Mapping[str, Any]) -> None:
 
     from edgekit.report.terminal import render_terminal
 
-    render_terminal(document, Console())
+    class Plain(Console):
+        """A console whose reader may leave: rich would exit with 1, which means a bug here."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    render_terminal(document, Plain())

@@ -121,8 +121,9 @@ def compare(
 ) -> Fidelity:
     """See ``edgekit.core.runtime.compare``."""
     samples = [sample.inputs for sample in samples_for(reference, data, limit)]
-    kernels = "micro" if micro else "deployed"
-    wanted = _outputs(reference, data, limit, samples, "plain" if plain_reference else kernels)
+    kernels: Kernels = "micro" if micro else "deployed"
+    expected_on: Kernels = "plain" if plain_reference else kernels
+    wanted = _outputs(reference, data, limit, samples, expected_on)
     meter = FidelityMeter()
     for expected, got in zip(wanted, _outputs(candidate, data, limit, samples, kernels),
                              strict=True):
