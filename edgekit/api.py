@@ -81,7 +81,7 @@ def build(
     several = [targets] if isinstance(targets, str | Path | Target) else targets
     names = tuple(t if isinstance(t, Target) else str(t) for t in several)
     samples = {ONLY_INPUT: data} if isinstance(data, np.ndarray) else data
-    request = BuildRequest(source, names, chosen, Path(out), samples)
+    request = BuildRequest(source, names, recipe=chosen, out=Path(out), data=samples)
     return _build(replace(request, **settings), progress)
 
 

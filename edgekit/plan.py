@@ -39,6 +39,7 @@ class BuildRequest:
         source: A file, folder, ``module.py:function``, or an imported Model.
         targets: Names, files, or Targets.
         recipe: Name or file for all targets; None lets each target choose.
+        default_recipe: The project's, for targets whose table names none.
         data: Calibration samples.
         evaluation: Samples that quality is measured on; ``data`` is not a stand-in.
         max_drop: Largest loss of quality: percentage points or per cent, see ``Metric.drop``.
@@ -49,6 +50,7 @@ class BuildRequest:
     source: str | Model
     targets: tuple[str | Target, ...]
     recipe: str | Recipe | None = None
+    default_recipe: Recipe | None = None
     out: Path = Path("dist")
     data: Data | None = None
     evaluation: Data | None = None
@@ -224,13 +226,15 @@ def _is_quantized(source: str | Model) -> bool:
 
 
 def _choose_recipe(request: BuildRequest, target: Target, table: TargetTable) -> Recipe:
-    """The command line's, else the target table's, else the target's own choice."""
+    """The command line's, else the target table's, the project's, the target's own choice."""
     if isinstance(request.recipe, Recipe):
         return request.recipe
     if request.recipe is not None:
         return load_recipe(request.recipe)
     if table.recipe is not None:
         return load_recipe(table.recipe)
+    if request.default_recipe is not None:
+        return request.default_recipe
     choice = target.recipe
     if request.data is not None:
         return load_recipe(choice.with_data)
@@ -281,7 +285,7 @@ def request_from_project(project: Project, **given: Any) -> BuildRequest:  # noq
     fields: dict[str, Any] = {
         "source": model.path,
         "targets": tuple(project.targets),
-        "recipe": project.recipe,
+        "default_recipe": project.recipe,
         "data": data.calibration,
         "evaluation": data.evaluation,
         "metric": data.metric,

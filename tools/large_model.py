@@ -21,6 +21,15 @@ def _tensor(name: str, shape: tuple[int, ...], buffer: int) -> schema.TensorT:
     return tensor
 
 
+def _signature(graph: schema.SubGraphT) -> schema.SignatureDefT:
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs, signature.outputs = [schema.TensorMapT()], [schema.TensorMapT()]
+    signature.inputs[0].name, signature.inputs[0].tensorIndex = "x", graph.inputs[0]
+    signature.outputs[0].name, signature.outputs[0].tensorIndex = "y", graph.outputs[0]
+    return signature
+
+
 def main() -> int:
     """Build and write the model."""
     generator = np.random.default_rng(0)
@@ -46,7 +55,7 @@ def main() -> int:
         operator.builtinOptions = schema.FullyConnectedOptionsT()
         graph.operators.append(operator)
     graph.inputs, graph.outputs = [0], [len(graph.tensors) - 1]
-    model.subgraphs = [graph]
+    model.subgraphs, model.signatureDefs = [graph], [_signature(graph)]
     Path(sys.argv[1]).write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     return 0
 

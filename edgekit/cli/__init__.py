@@ -66,14 +66,18 @@ def run(arguments: list[str]) -> int:
     except EdgekitError as error:
         return _report(error, debug=debug)
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing half-written was left behind", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:  # the reader left: "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary
         return _other(error, debug=debug)
     return status if isinstance(status, int) else 0
+
+
+def _interrupted() -> int:
+    print("\ninterrupted; nothing half-written was left behind", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def _report(error: EdgekitError, *, debug: bool) -> int:
@@ -94,7 +98,7 @@ def _other(error: Exception, *, debug: bool) -> int:
         if show is not None:
             show()
             return int(getattr(error, "exit_code", 2))
-        return EXIT_INTERRUPTED if isinstance(error, typer.Abort) else 2
+        return _interrupted() if isinstance(error, typer.Abort) else 2
     if isinstance(error, OSError) and is_out_of_space(error):
         return _report(unwritable(Path(error.filename or "a file"), error), debug=debug)
     if debug:

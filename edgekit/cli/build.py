@@ -51,10 +51,11 @@ def command(
     """Compress a model for a target, check it against the budgets, and package it."""
     _warm_up(model, recipe)
     from edgekit.builder import build
-    from edgekit.cli.output import finish
+    from edgekit.cli.output import check_gates, finish
     from edgekit.core.project import FILE_NAME, load_project, read_labels
     from edgekit.plan import BuildRequest, request_from_project
 
+    check_gates(baseline, fail_on)
     given: dict[str, Any] = {
         "targets": tuple(target) if target else None,
         "recipe": recipe, "data": data, "evaluation": evaluation, "metric": metric,

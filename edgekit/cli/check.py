@@ -24,11 +24,12 @@ def command(
 ) -> int:
     """Hold a deliverable against a target's budgets; exit 3 when one is missed."""
     from edgekit.check import examine, open_deliverable
-    from edgekit.cli.output import finish
+    from edgekit.cli.output import check_gates, finish
     from edgekit.core.errors import EdgekitError
     from edgekit.core.target import load_target
     from edgekit.plan import BuildRequest
 
+    check_gates(baseline, fail_on)
     if target is None:
         raise EdgekitError("check needs a target", "edgekit check PATH --target NAME")
     profile = load_target(target)

@@ -40,13 +40,14 @@ def examine() -> dict[str, Any]:
     import platform
 
     from edgekit import __version__
+    from edgekit.core.errors import EXTRA_COMMANDS
     from edgekit.environment import cpu_model, installed
 
     extras = []
     for name, distributions, enables in _EXTRAS:
         missing = [d for d in distributions if installed(d) is None]
         extras.append({"name": name, "enables": enables, "missing": missing,
-                       "command": f"pip install 'edgekit-toolchain[{name}]'"})
+                       "command": EXTRA_COMMANDS[name]})
     return {
         "edgekit": __version__,
         "python": platform.python_version(),

@@ -57,7 +57,7 @@ def _text(source: str, targets: list[str]) -> str:
     """The file, with what can be added shown as comments."""
     import json
 
-    tables = "\n".join(f"[targets.{json.dumps(name) if '/' in name else name}]"
+    tables = "\n".join(f"[targets.{_key(name)}]"
                        for name in targets)
     data = "".join(
         f'{key} = "{name}"\n' if Path(name).exists() else f'# {key} = "{name}"\n'
@@ -82,6 +82,13 @@ path = {json.dumps(source)}
 # scheme = "static"
 
 {tables}
-# [targets.{targets[0] if "/" not in targets[0] else "NAME"}.budget]
+# [targets.{_key(targets[0])}.budget]
 # download_bytes = 5_000_000
 """
+
+
+def _key(name: str) -> str:
+    """A target's name or file as a TOML key; a dot in a bare key would nest it."""
+    import json
+
+    return name if "." not in name and "/" not in name else json.dumps(name)

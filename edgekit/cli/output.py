@@ -17,6 +17,25 @@ def print_documents(documents: Sequence[Mapping[str, Any]]) -> None:
         sys.stdout.write("\n")
 
 
+def check_gates(baseline: str | None, fail_on: list[str] | None) -> None:
+    """See that ``--baseline`` and ``--fail-on`` make sense before any work is done.
+
+    Raises:
+        EdgekitError: They do not, or the baseline is no report.
+    """
+    if not fail_on and baseline is None:
+        return
+    from edgekit.core.errors import EdgekitError
+    from edgekit.report.regression import parse_limits, read_report
+
+    if parse_limits(fail_on or []) and baseline is None:
+        raise EdgekitError("--fail-on needs something to compare with", "give --baseline REPORT")
+    if baseline is not None and not fail_on:
+        raise EdgekitError("--baseline alone gates nothing", "say what may grow by how much: "
+                           "--fail-on download_bytes:+5%")
+    read_report(str(baseline))
+
+
 def finish(
     documents: Sequence[Mapping[str, Any]],
     exit_code: int,
@@ -27,12 +46,10 @@ def finish(
     quiet: bool,
 ) -> int:
     """Print results, hold them against a baseline, and give the exit status."""
-    from edgekit.core.errors import EXIT_MISSED, EdgekitError
+    from edgekit.core.errors import EXIT_MISSED
     from edgekit.report.regression import compare, parse_limits, read_report, regressions
 
     limits = parse_limits(fail_on or [])
-    if limits and baseline is None:
-        raise EdgekitError("--fail-on needs something to compare with", "give --baseline REPORT")
     over: list[str] = []
     if baseline is not None:
         before = read_report(baseline)
@@ -47,6 +64,8 @@ def finish(
             print_report(document)
     for line in over:
         print(f"regression: {line}", file=sys.stderr)
+    if quiet and exit_code:
+        print("a bound is missed: the report says which", file=sys.stderr)
     return EXIT_MISSED if over else exit_code
 
 

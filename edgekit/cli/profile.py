@@ -26,11 +26,12 @@ def command(
 ) -> int:
     """Measure a model: size by layer and type, MACs, memory, latency, cold start."""
     from edgekit.check import examine
-    from edgekit.cli.output import finish
+    from edgekit.cli.output import check_gates, finish
     from edgekit.core.target import load_target
     from edgekit.importers import ImportOptions, import_model
     from edgekit.plan import BuildRequest
 
+    check_gates(baseline, fail_on)
     profile = load_target(target) if target else None
     shapes = options.parse_input_shapes(input_shape)
     with progress(quiet=quiet or json) as tell:

@@ -163,13 +163,22 @@ class FunctionSource(Source):
         return None
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
-        for chunk in load_function(self.reference)():
+        for chunk in self._given():
             if not isinstance(chunk, Mapping):
                 raise EdgekitError(
                     f"{self.name} gave a {type(chunk).__name__}",
                     "yield mappings: {'x': array of shape (n, ...), 'y': labels of shape (n,)}",
                 )
             yield chunk
+
+    def _given(self) -> Iterator[Any]:
+        """What the function yields; an exception in it is the function's, and says so."""
+        try:
+            yield from load_function(self.reference)()
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise EdgekitError(f"{self.name} failed: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)

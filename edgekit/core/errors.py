@@ -14,6 +14,12 @@ EXIT_MISSING = 4
 EXIT_INTERRUPTED = 130
 
 
+# What installs an extra; by its parts, as long as edgekit itself has no release to name.
+EXTRA_COMMANDS = {
+    "tensorflow": "pip install 'tensorflow>=2.21' 'keras>=3.15' 'tf-keras>=2.21'",
+}
+
+
 class EdgekitError(Exception):
     """Something that the user can act on.
 
@@ -56,10 +62,8 @@ class MissingToolError(EdgekitError):
             extra: Name of the extra in pyproject.toml.
             purpose: What it is needed for, to follow "is needed to".
         """
-        return cls(
-            f"the extra '{extra}' is needed to {purpose} and is not installed",
-            f"pip install 'edgekit-toolchain[{extra}]'",
-        )
+        return cls(f"the extra '{extra}' is needed to {purpose} and is not installed",
+                   EXTRA_COMMANDS[extra])
 
 
 class RuntimeCrashError(EdgekitError):

@@ -188,4 +188,5 @@ def first_line(error: BaseException) -> str:
     """The gist of a framework's error: its first line that is no frame around another."""
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
     gist = next((line for line in lines if line and not _FRAMES.match(line)), "")
-    return f"{type(error).__name__}: {gist[:200]}" if gist else type(error).__name__
+    shown = gist[:200].encode("utf-8", "replace").decode()  # a damaged file's words
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

@@ -23,7 +23,9 @@ def check_hdf5(source: str) -> str:
             _refuse_links(source, file)
             config = file.attrs.get("model_config")
             version = file.attrs.get("keras_version", "")
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except EdgekitError:
+        raise
+    except Exception as error:  # h5py raises anything, SystemError included, on damaged files
         raise EdgekitError(f"{source} is damaged: {first_line(error)}",
                            "save or copy it again") from error
     if config is None:
@@ -44,7 +46,9 @@ def check_weights(path: Path) -> str:
                 with archive.open(name) as member, h5py.File(
                         member if stored else io.BytesIO(member.read()), "r") as file:
                     _refuse_links(str(path), file)
-    except (zipfile.BadZipFile, OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+    except EdgekitError:
+        raise
+    except Exception as error:
         raise EdgekitError(f"{path} is damaged: {first_line(error)}",
                            "save or copy it again") from error
     return keras_version(path)

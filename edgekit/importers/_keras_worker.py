@@ -40,13 +40,16 @@ def load_file(request: Request) -> Endpoint:
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
     writer = check_hdf5(request.source) if is_hdf5 else check_weights(path)
-    # Both go by the end of the name, and tf-keras opens archives for writing: a link and a copy.
+    # Both go by the end of the name; and tf-keras opens archives for writing, so it gets a copy.
     with tempfile.TemporaryDirectory(dir=Path(request.out).parent) as folder:
         named = Path(folder) / ("model.h5" if is_hdf5 else "model.keras")
-        if writer.startswith("3"):
+        modern = writer.startswith("3")
+        if modern or is_hdf5:
             named.symlink_to(path.resolve())
+        else:
+            shutil.copyfile(path, named)
+        if modern:
             return _load_modern(named, request.source)
-        shutil.copyfile(path, named)
         return _load_legacy(named, request.source, writer or "1 or 2")
 
 
@@ -167,7 +170,7 @@ def _input_names(model: Any, structure: Any) -> list[str]:  # noqa: ANN401
     if isinstance(structure, Mapping):
         by_id = {id(tensor): key for key, tensor in structure.items()}
         if all(id(tensor) in by_id for tensor in model.inputs):
-            return [str(by_id[id(tensor)]) for tensor in model.inputs]
+            return unique(str(by_id[id(tensor)]) for tensor in model.inputs)
     if (names := getattr(model, "input_names", None)) and len(names) == len(model.inputs):
         return unique(names)
     return unique(_layer_name(tensor) for tensor in model.inputs)

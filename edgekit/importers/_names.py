@@ -27,10 +27,11 @@ def named_outputs(results: Any, names: Iterable[str] = ()) -> dict[str, Any]:  #
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The same names, with "_1", "_2" behind those that were there before."""
+    """The same names as UTF-8 can hold them, with "_1", "_2" behind repetitions."""
     taken: set[str] = set()
     result = []
-    for name in names:
+    for raw in names:
+        name = raw.encode("utf-8", "replace").decode()
         candidate, count = name, 0
         while candidate in taken:
             count += 1

