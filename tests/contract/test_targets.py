@@ -122,8 +122,7 @@ def test_recipes_are_built_in_and_deployable(target):
         assert target.recipe.without_data == "dynamic-int8"
 
 
-def test_microcontrollers_have_no_2_bit_kernels(name):
-    target = load_target(name)
+def test_microcontrollers_have_no_2_bit_kernels(target):
     assert ("int2" in target.accepts.dtypes) == (target.runtime.engine == "litert")
 
 
