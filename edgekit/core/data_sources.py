@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,22 +23,22 @@ _CHUNK_BYTES = 8 * 2**20
 Column = tuple[tuple[int, ...], np.dtype[Any]]
 
 
-class Source:
+class Source(Protocol):
     """Where the columns of a Dataset come from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
 
     def header(self) -> dict[str, Column] | None:
         """Shape and dtype of each column, or None where only iterating can tell."""
-        raise NotImplementedError  # pragma: no cover - abstract
 
     def chunks(self) -> Iterator[Mapping[str, Any]]:
         """The columns, a few rows at a time."""
-        raise NotImplementedError  # pragma: no cover - abstract
 
 
 @dataclass(frozen=True)
-class NpzSource(Source):
+class NpzSource:
     """An ``.npz`` file, read row by row through its compression."""
 
     path: Path
@@ -120,7 +120,7 @@ class NpzSource(Source):
 
 
 @dataclass(frozen=True)
-class FolderSource(Source):
+class FolderSource:
     """A folder of ``.npy`` files, one per column, memory-mapped."""
 
     path: Path
@@ -149,7 +149,7 @@ class FolderSource(Source):
 
 
 @dataclass(frozen=True)
-class FunctionSource(Source):
+class FunctionSource:
     """``module.py:function``: called anew for each pass, gives chunks of rows.
 
     The function returns an iterable of mappings from input name (or ``x``) to arrays whose
@@ -182,7 +182,7 @@ class FunctionSource(Source):
 
 
 @dataclass(frozen=True)
-class ArraySource(Source):
+class ArraySource:
     """Arrays in memory, from the Python interface."""
 
     arrays: Mapping[str, NDArray[Any]]

@@ -168,7 +168,10 @@ def addresses(model: Any) -> list[tuple[int, int, int]]:  # noqa: ANN401
 
 
 def reset_peak() -> None:
-    """Let the kernel's high-water mark begin anew (Linux: 5 in clear_refs)."""
+    """Let the kernel's high-water mark begin anew (Linux: 5 in clear_refs).
+
+    Where that is not allowed, the mark holds the imports too: higher than the truth, never lower.
+    """
     try:
         with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123 - pathlib is one more load
             file.write("5")
