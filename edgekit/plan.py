@@ -254,6 +254,8 @@ def _plan_steps(recipe: Recipe, *, keep_names: bool) -> tuple[PlannedStep, ...]:
                 f"'{earlier.technique.name}' and needs a float model",
                 "put quantize last, before strip",
             )
+    if keep_names:  # the command line's word is the last, also on a recipe's own strip
+        steps = [step for step in steps if step.technique.name != "strip"]
     if not any(step.technique.name == "strip" for step in steps):
         steps.append(plan_step(StepSpec("strip", {"keep_names": keep_names}), "strip"))
     return tuple(steps)
