@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import environment
-from edgekit.core.budget import missed
 from edgekit.core.data import Dataset, open_dataset
-from edgekit.core.errors import EXIT_MISSED, EdgekitError, GuardError
+from edgekit.core.errors import EXIT_MISSED, EXIT_OK, EdgekitError, GuardError
 from edgekit.core.fidelity import Fidelity, looks_like_scores
 from edgekit.core.files import folder_written_whole
 from edgekit.core.macs import total_macs
@@ -28,11 +27,12 @@ from edgekit.packagers import PACKAGERS, PackageRequest
 from edgekit.packagers.manifest import FILE_NAME as MANIFEST
 from edgekit.packagers.manifest import measure, write_manifest
 from edgekit.plan import BuildPlan, BuildRequest, TargetPlan, plan_build
-from edgekit.report.json import Findings, dump, make_document
+from edgekit.report.json import Findings, dump
 from edgekit.steps import PlannedStep, StepContext
 from edgekit.steps.base import Agreement
 from edgekit.verdicts import (
     Profile,
+    conclude,
     file_size,
     judge_target,
     profile_model,
@@ -268,21 +268,20 @@ class _Build:
         artifacts = measure(temporary, files, deflate=self.request.report != "none")
         write_manifest(temporary, artifacts, final, target.target, recipe)
         verdicts = judge_target(target.target, profile, artifacts, rows, self.request)
-        failed = missed(verdicts, strict=self.request.strict)
-        document = make_document(Findings(
+        document, exceeded = conclude(Findings(
             source=self.source, source_macs=total_macs(self.source.graph),
             target=target.target, recipe=recipe, stages=rows, layers=profile.layers,
             measurements=profile.measurements, series=profile.series,
             conditions=profile.conditions, verdicts=verdicts, artifacts=artifacts,
-            environment=environment.describe(), ok=not failed,
-        ))  # fmt: skip
+            environment=environment.describe(),
+        ), self.request)  # fmt: skip
         if self.request.report == "none":
             (temporary / "report.json").write_text(dump(document), "utf-8")
         else:
             from edgekit.report.render import write_reports
 
             write_reports(document, temporary)
-        return Bundle(folder, document, EXIT_MISSED if failed else 0)
+        return Bundle(folder, document, EXIT_OK if document["ok"] else EXIT_MISSED, exceeded)
 
 
 def build(request: BuildRequest, progress: Progress = lambda _message: None) -> list[Bundle]:

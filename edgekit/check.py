@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import environment
-from edgekit.core.budget import missed
 from edgekit.core.errors import EXIT_MISSED, EXIT_OK, EdgekitError
 from edgekit.core.macs import total_macs
 from edgekit.core.model import Model
@@ -18,17 +17,18 @@ from edgekit.packagers.manifest import verify_manifest
 from edgekit.plan import BuildRequest
 from edgekit.profilers.size import deflate_bytes, dtype_bytes, sparsity_of
 from edgekit.report.json import Findings, make_document
-from edgekit.verdicts import judge_target, profile_model, refuse_unrunnable
+from edgekit.verdicts import conclude, judge_target, profile_model, refuse_unrunnable
 
 _PLACES_TO_LOOK = 200
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A report document and the exit status that it means."""
+    """A report document, the exit status that it means, and the gates that it does not pass."""
 
     document: dict[str, Any]
     exit_code: int
+    regressions: tuple[str, ...] = ()
 
 
 def examine(model: Model, target: Target | None, request: BuildRequest) -> Checked:
@@ -50,14 +50,13 @@ def examine(model: Model, target: Target | None, request: BuildRequest) -> Check
                         stage.deflate_bytes or 0, hashlib.sha256(model.data).hexdigest())
     verdicts = ([] if target is None
                 else judge_target(target, profile, [artifact], [stage], request))
-    failed = missed(verdicts, strict=request.strict)
-    document = make_document(Findings(
+    document, exceeded = conclude(Findings(
         source=model, source_macs=total_macs(model.graph), target=target, stages=[stage],
         layers=profile.layers, measurements=profile.measurements, series=profile.series,
         conditions=profile.conditions, verdicts=verdicts,
-        environment=environment.describe(), ok=not failed,
-    ))  # fmt: skip
-    return Checked(document, EXIT_MISSED if failed else EXIT_OK)
+        environment=environment.describe(),
+    ), request)  # fmt: skip
+    return Checked(document, EXIT_OK if document["ok"] else EXIT_MISSED, exceeded)
 
 
 def describe(model: Model, target: Target | None) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from edgekit.core.errors import EdgekitError, MissingToolError, PlanError, did_y
 from edgekit.core.files import unwritable
 from edgekit.core.graph import read_graph
 from edgekit.core.model import Model, precision_of
-from edgekit.core.project import Project, TargetTable, read_labels
+from edgekit.core.project import Project, TargetTable, read_labels, resolve_target
 from edgekit.core.recipe import Recipe, StepSpec, load_recipe
 from edgekit.core.sandbox import map_file
-from edgekit.core.target import Target, load_target
+from edgekit.core.target import Target
 from edgekit.importers import ImportOptions, find_importer
 from edgekit.packagers import PACKAGERS
+from edgekit.report.regression import Gates
 from edgekit.steps import PlannedStep, plan_step
 
 METRICS = ("accuracy", "mse", "cosine", "top1_agreement")
@@ -44,6 +45,7 @@ class BuildRequest:
         evaluation: Samples that quality is measured on; ``data`` is not a stand-in.
         max_drop: Largest loss of quality: percentage points or per cent, see ``Metric.drop``.
         device: ``host`` profiles on this machine, ``none`` does not profile.
+        gates: ``--baseline`` and ``--fail-on``.
         report: ``none`` leaves out deflate figures, profiling and report files.
     """
 
@@ -68,6 +70,7 @@ class BuildRequest:
     strict: bool = False
     accept_estimates: bool = False
     keep_names: bool = False
+    gates: Gates | None = None
     report: str = "full"
 
 
@@ -193,9 +196,8 @@ def _check_settings(request: BuildRequest) -> None:
 def _plan_target(request: BuildRequest, given: str | Target) -> TargetPlan:
     name = given.name if isinstance(given, Target) else given
     table = request.target_tables.get(name, TargetTable())
-    target = given if isinstance(given, Target) else load_target(table.file or name)
-    if table.budget:
-        target = target.with_budget(table.budget)
+    target = (resolve_target(name, table) if isinstance(given, str)
+              else given.with_budget(table.budget) if table.budget else given)
     for packager in target.package.files:
         if packager not in PACKAGERS:
             raise EdgekitError(f"target '{target.name}' asks for the unknown package '{packager}'",

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgekit.core.budget import Verdict, judge
+from edgekit.core.budget import Verdict, judge, missed
 from edgekit.core.errors import EdgekitError
 from edgekit.core.measurement import Measurement, Series
 from edgekit.core.model import Model
 from edgekit.core.results import Artifact, Stage
 from edgekit.core.target import Target
 from edgekit.plan import BuildRequest
+from edgekit.report.json import Findings, make_document
 
 _MAX_LISTED = 8
 
@@ -32,6 +33,18 @@ class Profile:
 def file_size(model: Model) -> Measurement:
     """The one number that is always there."""
     return Measurement("file_bytes", len(model.data), "bytes", "measured", "the .tflite")
+
+
+def conclude(found: Findings, request: BuildRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The report document, whose ``ok`` knows of budgets and gates, and the gates it misses.
+
+    Raises:
+        EdgekitError: A gate on a number that the two reports do not both have.
+    """
+    document = make_document(found)
+    exceeded = request.gates.exceeded(document) if request.gates is not None else []
+    ok = not exceeded and not missed(found.verdicts, strict=request.strict)
+    return {**document, "ok": ok}, tuple(exceeded)
 
 
 def refuse_unrunnable(model: Model, target: Target, stages: Sequence[Stage]) -> None:

@@ -47,13 +47,6 @@ def _root(
     pass
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its status; the one place that catches errors."""
-    # Looking for pydantic plug-ins reads the metadata of every installed package: 25 ms.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
 def run(arguments: list[str]) -> int:
     """Run the command line.
 
@@ -72,6 +65,8 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - the boundary
         return _other(error, debug=debug)
+    if status == EXIT_INTERRUPTED:  # Typer has caught it, and says nothing
+        return _interrupted()
     return status if isinstance(status, int) else 0
 
 

@@ -51,11 +51,11 @@ def command(
     """Compress a model for a target, check it against the budgets, and package it."""
     _warm_up(model, recipe)
     from edgekit.builder import build
-    from edgekit.cli.output import check_gates, finish
+    from edgekit.cli.output import finish
     from edgekit.core.project import FILE_NAME, load_project, read_labels
     from edgekit.plan import BuildRequest, request_from_project
+    from edgekit.report.regression import read_gates
 
-    check_gates(baseline, fail_on)
     given: dict[str, Any] = {
         "targets": tuple(target) if target else None,
         "recipe": recipe, "data": data, "evaluation": evaluation, "metric": metric,
@@ -67,6 +67,7 @@ def command(
     given |= {
         "out": out, "device": device, "threads": threads, "runs": runs, "strict": strict,
         "accept_estimates": accept_estimates, "keep_names": keep_names, "report": report,
+        "gates": read_gates(baseline, fail_on or []),
     }  # fmt: skip
     if model is None:
         request = request_from_project(load_project(Path(FILE_NAME)), **given)
@@ -76,7 +77,8 @@ def command(
         bundles = build(request, tell)
     status = finish([bundle.report for bundle in bundles],
                     max(bundle.exit_code for bundle in bundles),
-                    baseline=baseline, fail_on=fail_on, json=json, quiet=quiet)
+                    [line for bundle in bundles for line in bundle.regressions],
+                    json=json, quiet=quiet)
     if not (json or quiet):
         for bundle in bundles:
             typer.echo(f"bundle: {bundle.folder}")

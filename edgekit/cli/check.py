@@ -24,20 +24,20 @@ def command(
 ) -> int:
     """Hold a deliverable against a target's budgets; exit 3 when one is missed."""
     from edgekit.check import examine, open_deliverable
-    from edgekit.cli.output import check_gates, finish
+    from edgekit.cli.output import finish
     from edgekit.core.errors import EdgekitError
-    from edgekit.core.target import load_target
     from edgekit.plan import BuildRequest
+    from edgekit.report.regression import read_gates
 
-    check_gates(baseline, fail_on)
+    gates = read_gates(baseline, fail_on or [])
     if target is None:
         raise EdgekitError("check needs a target", "edgekit check PATH --target NAME")
-    profile = load_target(target)
+    profile = options.target_and_its_budgets(target, quiet=quiet or json)
     with progress(quiet=quiet or json) as tell:
         tell(f"checking {path}")
         model = open_deliverable(path)
         request = BuildRequest(model, (target,), device=device, threads=threads, runs=runs,
-                               strict=strict, accept_estimates=accept_estimates)
+                               strict=strict, accept_estimates=accept_estimates, gates=gates)
         checked = examine(model, profile, request)
-    return finish([checked.document], checked.exit_code, baseline=baseline, fail_on=fail_on,
-                  json=json, quiet=quiet)
+    return finish([checked.document], checked.exit_code, checked.regressions, json=json,
+                  quiet=quiet)

@@ -1,9 +1,12 @@
 """Options that mean the same on every command that has them."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from edgekit.core.target import Target as TargetProfile
 
 Targets = Annotated[
     Optional[list[str]],  # noqa: UP045 - Typer evaluates it
@@ -102,3 +105,17 @@ def parse_input_shapes(given: list[str] | None) -> dict[str, tuple[int, ...]]:
             raise EdgekitError(f"--input-shape '{text}' is not of the form NAME=1,3,320,320")
         shapes[name] = shape
     return shapes
+
+
+def target_and_its_budgets(name: str, *, quiet: bool) -> "TargetProfile":
+    """A target with the budgets that this folder's ``edgekit.toml`` sets for it, if any.
+
+    Raises:
+        EdgekitError: No such target, or a damaged ``edgekit.toml``.
+    """
+    from edgekit.core.project import FILE_NAME, target_here
+
+    target, is_adapted = target_here(name)
+    if is_adapted and not quiet:
+        typer.echo(f"{name}: with what ./{FILE_NAME} says of it", err=True)
+    return target

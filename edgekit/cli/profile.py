@@ -26,20 +26,20 @@ def command(
 ) -> int:
     """Measure a model: size by layer and type, MACs, memory, latency, cold start."""
     from edgekit.check import examine
-    from edgekit.cli.output import check_gates, finish
-    from edgekit.core.target import load_target
+    from edgekit.cli.output import finish
     from edgekit.importers import ImportOptions, import_model
     from edgekit.plan import BuildRequest
+    from edgekit.report.regression import read_gates
 
-    check_gates(baseline, fail_on)
-    profile = load_target(target) if target else None
+    gates = read_gates(baseline, fail_on or [])
+    profile = options.target_and_its_budgets(target, quiet=quiet or json) if target else None
     shapes = options.parse_input_shapes(input_shape)
     with progress(quiet=quiet or json) as tell:
         tell(f"importing {model}")
         loaded = import_model(model, ImportOptions(signature=signature, input_shapes=shapes))
         tell(f"profiling {loaded.name}")
         request = BuildRequest(loaded, (), device=device, threads=threads, runs=runs,
-                               strict=strict, accept_estimates=accept_estimates)
+                               strict=strict, accept_estimates=accept_estimates, gates=gates)
         checked = examine(loaded, profile, request)
-    return finish([checked.document], checked.exit_code, baseline=baseline, fail_on=fail_on,
-                  json=json, quiet=quiet)
+    return finish([checked.document], checked.exit_code, checked.regressions, json=json,
+                  quiet=quiet)

@@ -10,6 +10,7 @@ from pydantic import Field
 from edgekit.core.description import InputDescription
 from edgekit.core.errors import EdgekitError
 from edgekit.core.recipe import Recipe, load_recipe, parse_recipe
+from edgekit.core.target import Target, load_target
 from edgekit.core.validation import Strict, parse, read_toml
 
 FILE_NAME = "edgekit.toml"
@@ -95,6 +96,31 @@ def load_project(path: Path) -> Project:
         recipe=_recipe(raw.recipe, path),
         targets={name: _target(folder, table) for name, table in raw.targets.items()},
     )  # fmt: skip
+
+
+def resolve_target(name: str, table: TargetTable) -> Target:
+    """A target by name or file, with the project's own budgets in place of the target's.
+
+    Raises:
+        EdgekitError: No such target, or a budget that it does not have.
+    """
+    target = load_target(table.file or name)
+    return target.with_budget(table.budget) if table.budget else target
+
+
+def target_here(name: str) -> tuple[Target, bool]:
+    """A target as ``edgekit build`` would see it in this folder.
+
+    Returns:
+        The target, and whether ``./edgekit.toml`` has a word in it.
+
+    Raises:
+        EdgekitError: No such target, or ``edgekit.toml`` is there and cannot be read.
+    """
+    path = Path(FILE_NAME)
+    tables = load_project(path).targets if path.is_file() else {}
+    table = tables.get(name, TargetTable())
+    return resolve_target(name, table), bool(table.budget or table.file)
 
 
 def beside(folder: Path, given: str) -> str:

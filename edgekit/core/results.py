@@ -87,8 +87,10 @@ class Bundle:
         folder: Where it is.
         report: The report document (``report.json``).
         exit_code: 0, or 3 when a bound is missed.
+        regressions: One line for each number that grew more than ``--fail-on`` allows.
     """
 
     folder: Path
     report: Mapping[str, object] = field(repr=False)
     exit_code: int = 0
+    regressions: tuple[str, ...] = ()

@@ -40,6 +40,39 @@ class Limit:
     amount: float | None
 
 
+@dataclass(frozen=True)
+class Gates:
+    """``--baseline`` and ``--fail-on``: an earlier report, and how much may have grown since."""
+
+    base: Mapping[str, Any]
+    limits: tuple[Limit, ...]
+
+    def exceeded(self, document: Mapping[str, Any]) -> list[str]:
+        """One line for each limit that the new report exceeds.
+
+        Raises:
+            EdgekitError: A limit on a number that the reports do not both have.
+        """
+        return regressions(compare(self.base, document), self.limits)
+
+
+def read_gates(baseline: str | None, fail_on: Sequence[str]) -> Gates | None:
+    """The gates of a command line; None when it has none.
+
+    Raises:
+        EdgekitError: One of the two without the other, or the baseline is no report.
+    """
+    limits = tuple(parse_limits(fail_on))
+    if baseline is None and not limits:
+        return None
+    if baseline is None:
+        raise EdgekitError("--fail-on needs something to compare with", "give --baseline REPORT")
+    if not limits:
+        raise EdgekitError("--baseline alone gates nothing", "say what may grow by how much: "
+                           "--fail-on download_bytes:+5%")
+    return Gates(read_report(baseline), limits)
+
+
 def parse_limits(given: Sequence[str]) -> list[Limit]:
     """``NAME:+5%`` or ``NAME:+200kB``; several may be joined by commas.
 

@@ -1,10 +1,11 @@
 """What a new user gets wrong: one clear message, the right exit status, nothing half-written."""
 
+import builtins
 import os
+import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -184,21 +185,56 @@ def test_a_full_disk_leaves_the_earlier_bundle(work, pitch_tflite):
     assert [p.name for p in (work / "dist" / "nmp").iterdir()] == ["android"]
 
 
-def test_ctrl_c_in_the_middle_leaves_the_earlier_bundle(work, pitch_tflite):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def read_terminal_until(master, words):
+    """What a terminal shows, up to these words; all of it when they never come."""
+    shown = b""
+    while words not in shown:
+        try:
+            shown += os.read(master, 4096)
+        except OSError:  # the other end is closed: the process is gone
+            break
+    return shown
+
+
+@pytest.mark.parametrize("moment", [b"starting", b"profiling"])
+def test_ctrl_c_in_the_middle_leaves_the_earlier_bundle(work, pitch_tflite, moment):
+    """At a moment that the terminal shows, not after some seconds: machines differ."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     command = [sys.executable, "-m", "edgekit", "build", str(pitch_tflite), "-t", "android"]
     subprocess.run([*command, "-q", "--report", "none"], check=True, env=environment, cwd=work)
     kept = (work / "dist" / "nmp" / "android" / "manifest.json").read_bytes()
-    for seconds in (0.3, 1.0, 1.8):
-        process = subprocess.Popen(command, env=environment, cwd=work, stderr=subprocess.PIPE,
-                                   stdout=subprocess.DEVNULL, text=True)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
-        assert [p.name for p in (work / "dist" / "nmp").iterdir()] == ["android"]
-        assert (work / "dist" / "nmp" / "android" / "manifest.json").read_bytes() == kept
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, env=environment, cwd=work, stderr=slave,
+                               stdout=subprocess.DEVNULL)
+    os.close(slave)
+    shown = read_terminal_until(master, moment)
+    assert moment in shown
+    process.send_signal(signal.SIGINT)
+    shown += read_terminal_until(master, b"nothing half-written was left behind")
+    assert process.wait(timeout=60) == 130, shown
+    os.close(master)
+    assert b"nothing half-written was left behind" in shown
+    assert b"Traceback" not in shown
+    assert [p.name for p in (work / "dist" / "nmp").iterdir()] == ["android"]
+    assert (work / "dist" / "nmp" / "android" / "manifest.json").read_bytes() == kept
+
+
+def test_ctrl_c_while_the_command_line_is_imported(monkeypatch, capsys):
+    """The signal arrives before there is a command: the same status, no traceback."""
+    from edgekit import __main__ as entry
+
+    original = builtins.__import__
+
+    def interrupted(name, *rest):
+        if name == "edgekit.cli":
+            raise KeyboardInterrupt
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    monkeypatch.undo()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "\ninterrupted\n")
 
 
 def test_usage_errors_are_2(cli):

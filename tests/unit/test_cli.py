@@ -157,6 +157,35 @@ def test_compare_and_fail_on(pitch_tflite, tmp_path, capsys):
                 "--fail-on", "bytes:+1%", "-q"]) == 3
 
 
+def test_ok_in_the_report_on_disk_knows_of_the_gates(pitch_tflite, tmp_path, capsys):
+    common = ["build", str(pitch_tflite), "-t", "android", "-q", "--report", "none"]
+    assert run([*common, "-r", "dynamic-int8", "-o", str(tmp_path / "base")]) == 0
+    gate = ["--baseline", str(tmp_path / "base" / "nmp" / "android"), "--fail-on", "bytes:+1%"]
+    assert run([*common, "-r", "float16", "-o", str(tmp_path / "new"), *gate]) == 3
+    assert "regression: bytes went from" in capsys.readouterr().err
+    report = json.loads((tmp_path / "new/nmp/android/report.json").read_text())
+    assert report["ok"] is False
+    # A gate on a number that is not there is a mistake, and leaves the bundle as it was.
+    before = (tmp_path / "new/nmp/android/report.json").read_bytes()
+    assert run([*common, "-r", "float16", "-o", str(tmp_path / "new"), *gate[:3], "byte:+1%"]) == 2
+    assert "did you mean 'bytes'?" in capsys.readouterr().err
+    assert (tmp_path / "new/nmp/android/report.json").read_bytes() == before
+
+
+def test_check_and_profile_take_the_budgets_of_this_folder(pitch_tflite, tmp_path, monkeypatch,
+                                                           capsys):
+    monkeypatch.chdir(tmp_path)
+    model = str(pitch_tflite)
+    assert run(["check", model, "-t", "android"]) == 0
+    (tmp_path / "edgekit.toml").write_text(
+        f'[model]\npath = "{model}"\n[targets.android.budget]\ndownload_bytes = 20000\n')
+    assert run(["check", model, "-t", "android"]) == 3
+    assert "with what ./edgekit.toml says of it" in capsys.readouterr().err
+    assert run(["profile", model, "-t", "android", "--device", "none", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+    assert run(["check", model, "-t", "ios"]) == 0
+
+
 def test_check_verifies_the_bundle(pitch_tflite, tmp_path, capsys):
     assert run(["build", str(pitch_tflite), "-t", "android", "-r", "float16", "-q", "--device",
                 "none", "-o", str(tmp_path)]) == 0
