@@ -13,6 +13,9 @@ def main() -> None:
     try:
         # Looking for pydantic plug-ins reads the metadata of every installed package: 25 ms.
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+        from edgekit.core import interrupt
+
+        interrupt.remember()
         from edgekit.cli import run
 
         sys.exit(run(sys.argv[1:]))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgekit.core import interrupt
 from edgekit.core.errors import EdgekitError
 
 
@@ -65,6 +66,7 @@ def folder_written_whole(final: Path) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)
         yield temporary
+        interrupt.check()
         _replace_folder(temporary, final)
     except OSError as error:
         raise unwritable(final, error) from error

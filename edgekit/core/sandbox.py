@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from edgekit.core import interrupt
 from edgekit.core.errors import EdgekitError, RuntimeCrashError
 from edgekit.core.files import is_out_of_space, unwritable
 
@@ -121,6 +122,7 @@ class Sandbox:
             RuntimeCrashError: The child died.
             WorkerError: The function raised something else.
         """
+        interrupt.check()
         self._ensure_started()
         try:
             self._send(("call", (function, arguments)))

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgekit.core import interrupt
 from edgekit.core.errors import EdgekitError, RuntimeCrashError
 from edgekit.core.model import Model
 from edgekit.core.sandbox import sandbox
@@ -81,6 +82,7 @@ def run_fresh(model: Model, inputs: Path, way: Way, timing: Timing, *, timed: bo
         "latency": timing.as_job() if timed else None,
         "sys_path": _package_folders(), "spawned_ns": time.monotonic_ns(),
     }  # fmt: skip
+    interrupt.check()
     # -S: no site, whose .pth files may import anything; the folders come with the job.
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", str(CHILD), json.dumps(job)],

@@ -237,6 +237,29 @@ def test_ctrl_c_while_the_command_line_is_imported(monkeypatch, capsys):
     assert (ended.value.code, capsys.readouterr().err) == (130, "\ninterrupted\n")
 
 
+def test_a_ctrl_c_that_somebody_swallowed_is_not_lost(tmp_path):
+    code = """
+import os, signal, sys
+from edgekit.core import interrupt
+from edgekit.core.files import folder_written_whole
+from pathlib import Path
+interrupt.remember()
+interrupt.check()
+try:
+    with folder_written_whole(Path(sys.argv[1])) as folder:
+        (folder / "file").write_text("x")
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException:
+            pass  # as some imports do
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "bundle")], check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, list(tmp_path.iterdir())) == (130, [])
+
+
 def test_usage_errors_are_2(cli):
     assert cli("bild")[0] == 2
     assert cli("build", "--no-such-option")[0] == 2
