@@ -18,7 +18,7 @@ from edgekit.core.errors import EXIT_MISSED, EXIT_OK, EdgekitError, GuardError
 from edgekit.core.fidelity import Fidelity, looks_like_scores
 from edgekit.core.files import folder_written_whole
 from edgekit.core.macs import total_macs
-from edgekit.core.model import Model
+from edgekit.core.model import Model, TensorSpec
 from edgekit.core.recipe import Recipe
 from edgekit.core.results import Bundle, Quality, Stage, StepResult
 from edgekit.core.runtime import Metric, compare, evaluate
@@ -42,6 +42,8 @@ from edgekit.verdicts import (
 # Outputs are compared on a few samples after each step: enough to see a miscomputed operator, few
 # enough to cost less than the step. Large models and large outputs get fewer.
 _GUARD_SAMPLES = (2, 32)
+# One costly sample is enough where its outputs have so many values: no operator hides in them.
+_TELLING_VALUES = 1000
 _GUARD_MACS = 100_000_000
 _GUARD_BYTES = 64_000_000
 
@@ -325,10 +327,15 @@ def _metric(request: BuildRequest, source: Model, evaluation: Dataset) -> Metric
 
 def _guard_samples(model: Model) -> int:
     fewest, most = _GUARD_SAMPLES
+    if _values(model.outputs) >= _TELLING_VALUES:
+        fewest = 1
     macs = max(total_macs(model.graph) or _GUARD_MACS, 1)
-    held = sum(4 * math.prod(abs(size) for size in spec.shape)
-               for spec in (*model.inputs, *model.outputs))
+    held = 4 * _values((*model.inputs, *model.outputs))
     return max(fewest, min(most, _GUARD_MACS // macs, _GUARD_BYTES // max(held, 1)))
+
+
+def _values(specs: Sequence[TensorSpec]) -> int:
+    return sum(math.prod(abs(size) for size in spec.shape) for spec in specs)
 
 
 def _before_strip(staged: Sequence[_Staged]) -> Model:
