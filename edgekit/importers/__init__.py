@@ -2,7 +2,7 @@
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers import keras, python_source, savedmodel, tflite
+from edgekit.importers import keras, onnx, python_source, savedmodel, tflite
 from edgekit.importers.base import Importer, ImportOptions
 
 # The first row that recognises the source takes it.
@@ -10,6 +10,7 @@ IMPORTERS: dict[str, Importer] = {
     "tflite": tflite.TFLITE,
     "keras": keras.KERAS,
     "saved-model": savedmodel.SAVED_MODEL,
+    "onnx": onnx.ONNX,
     "python": python_source.PYTHON,
 }
 

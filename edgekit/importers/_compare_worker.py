@@ -8,12 +8,12 @@ from edgekit.core import _runtime_worker as runtime
 from edgekit.core.data import open_dataset
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers._convert_worker import Arrays, Traced, first_line
+from edgekit.importers._convert_worker import Arrays, Runs, first_line
 from edgekit.importers._tensorflow import Request
 from edgekit.importers.parity import DATA_SAMPLES, RANDOM_SAMPLES, ParityMeter
 
 
-def compare(traced: Traced, model: Model, framework: str, request: Request) -> ParityMeter:
+def compare(reference_side: Runs, model: Model, framework: str, request: Request) -> ParityMeter:
     """Run both on the same inputs.
 
     Raises:
@@ -22,10 +22,10 @@ def compare(traced: Traced, model: Model, framework: str, request: Request) -> P
     meter, inputs, reference = ParityMeter(), {}, {}
     io = {"input_index": model.signature.inputs, "output_index": model.signature.outputs}
     for inputs in _samples(model, request.data):
-        reference = _run_source(traced, inputs, framework, request.source)
+        reference = _run_source(reference_side, inputs, framework, request.source)
         meter.add(reference, runtime.invoke(request.out, io, inputs))
     if meter.problems():
-        raise _disagreement(traced, inputs, reference, meter, framework, request)
+        raise _disagreement(reference_side, inputs, reference, meter, framework, request)
     return meter
 
 
@@ -39,21 +39,21 @@ def _samples(model: Model, data: str | None) -> Iterator[Arrays]:
         yield {spec.name: runtime.draw(spec, generator) for spec in model.inputs}
 
 
-def _run_source(traced: Traced, inputs: Arrays, framework: str, source: str) -> Arrays:
+def _run_source(reference_side: Runs, inputs: Arrays, framework: str, source: str) -> Arrays:
     try:
-        return traced.run(inputs)
+        return reference_side.run(inputs)
     except Exception as error:
         raise EdgekitError(f"{framework} cannot run {source}: {first_line(error)}",
                            "give inputs that it can run on with --data") from error
 
 
 def _disagreement(
-    traced: Traced, inputs: Arrays, reference: Arrays, meter: ParityMeter, framework: str,
+    reference_side: Runs, inputs: Arrays, reference: Arrays, meter: ParityMeter, framework: str,
     request: Request,
 ) -> EdgekitError:  # fmt: skip
     """The error for outputs that differ; a source that differs from itself is told apart."""
     again = ParityMeter()
-    again.add(reference, traced.run(inputs))
+    again.add(reference, reference_side.run(inputs))
     if again.problems():
         name = next(iter(again.problems()))
         return EdgekitError(

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,13 @@ FORBIDDEN = frozenset({"WriteFile", "ReadFile", "MatchingFiles", "PyFunc", "PyFu
 _FORBIDDEN_IN_CALL = FORBIDDEN | {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}
 
 
+class Runs(Protocol):
+    """Something that computes the source's outputs."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Arrays by input name in, by output name out."""
+
+
 @dataclass
 class Endpoint:
     """One function of the source, ready to be converted.
@@ -46,6 +53,7 @@ class Endpoint:
         keep: Whatever must stay alive while ``call`` is used.
         clean_name: From a tensor's name to one that says which layer of the source it is.
         notes: What had to be decided on the way here.
+        reference: Who computes what the import must compute; the traced function without it.
     """
 
     framework: str
@@ -54,6 +62,7 @@ class Endpoint:
     keep: Any = None
     clean_name: Callable[[str], str] = without_calls
     notes: list[str] = field(default_factory=list)
+    reference: Runs | None = None
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,14 @@ class Port:
     Attributes:
         shape: With -1 where it is open; None when not even the rank is known.
         batched: Whether the first axis is known to be the sample.
+        axes: Names of the axes, "" where one has none; empty where none has.
     """
 
     name: str
     shape: tuple[int, ...] | None
     dtype: str
     batched: bool = True
+    axes: tuple[str, ...] = ()
 
 
 def settle_shapes(
@@ -62,11 +64,16 @@ def _settle(source: str, port: Port, given: tuple[int, ...] | None) -> tuple[int
     if OPEN in shape:
         suggestion = ",".join(str(size) if size != OPEN else "SIZE" for size in shape)
         raise EdgekitError(
-            f"{source}: dimension {shape.index(OPEN)} of input '{port.name}' is open: "
+            f"{source}: dimension {_axis(port, shape.index(OPEN))} of input '{port.name}' is open: "
             f"{list(port.shape)}",
             f"fix it with --input-shape {port.name}={suggestion}",
         )
     return tuple(shape)
+
+
+def _axis(port: Port, position: int) -> str:
+    name = port.axes[position] if port.axes else ""
+    return f"{position} ('{name}')" if name else str(position)
 
 
 def _fitting(source: str, port: Port, given: tuple[int, ...]) -> tuple[int, ...]:

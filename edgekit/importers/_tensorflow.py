@@ -54,7 +54,9 @@ def require_tensorflow(purpose: str) -> None:
         raise MissingToolError.for_extra(EXTRA, purpose)
 
 
-def import_in_child(format_: str, function: str, source: str, options: ImportOptions) -> Model:
+def import_in_child(
+    format_: str, function: str, source: str, options: ImportOptions, worker: str = _WORKER
+) -> Model:
     """Convert the source in the child process, and make the Model here.
 
     Args:
@@ -62,19 +64,20 @@ def import_in_child(format_: str, function: str, source: str, options: ImportOpt
         function: Name of the function in the worker module.
         source: A file, folder or ``module.py:function``.
         options: How to import.
+        worker: The module that has the function.
 
     Raises:
         EdgekitError: The source cannot be read, converted, or does not compute the same.
     """
     box = sandbox()
-    box.start(_WORKER)  # TensorFlow takes seconds to import: the file is hashed meanwhile
+    box.start(worker)  # TensorFlow takes seconds to import: the file is hashed meanwhile
     path = Path(source)
     sha256 = _sha256(path) if path.is_file() else None
     out = box.new_path(".tflite")
     request = Request(source, str(Path.cwd()), str(out), options.signature,
                       dict(options.input_shapes), options.data)
     try:
-        imported: Imported = box.call(f"{_WORKER}:{function}", f"importing {source}",
+        imported: Imported = box.call(f"{worker}:{function}", f"importing {source}",
                                       request=request)
         data = map_file(out)  # stays readable when its name is gone
     finally:

@@ -24,26 +24,26 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 
 def convert_keras(request: Request) -> Imported:
     """Convert a ``.keras`` or HDF5 file."""
-    _refuse_signature(request)
+    refuse_signature(request)
     with chdir(request.folder):
-        return _import(keras_worker.load_file(request), request)
+        return import_endpoint(keras_worker.load_file(request), request)
 
 
 def convert_saved_model(request: Request) -> Imported:
     """Convert a SavedModel folder."""
     with chdir(request.folder):
-        return _import(savedmodel_worker.load_folder(request), request)
+        return import_endpoint(savedmodel_worker.load_folder(request), request)
 
 
 def convert_python(request: Request) -> Imported:
     """Convert what the user's function returns."""
-    _refuse_signature(request)
+    refuse_signature(request)
     with chdir(request.folder):
         keras_worker.reset()
         made = load_function(request.source)
         if not _is_model(made):
             made = _call(made, request.source)
-        return _import(_endpoint_of(made, request.source), request)
+        return import_endpoint(_endpoint_of(made, request.source), request)
 
 
 def _call(function: Any, source: str) -> Any:  # noqa: ANN401
@@ -83,7 +83,7 @@ def _endpoint_of(made: Any, source: str) -> Endpoint:  # noqa: ANN401
     return endpoint
 
 
-def _import(endpoint: Endpoint, request: Request) -> Imported:
+def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     """Trace, convert, write and compare.
 
     Raises:
@@ -95,7 +95,7 @@ def _import(endpoint: Endpoint, request: Request) -> Imported:
     data = settle_open_shapes(finish(raw, traced, endpoint.clean_name), Path(request.out))
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("tensorflow", request.source))
-    meter = compare(traced, model, endpoint.framework, request)
+    meter = compare(endpoint.reference or traced, model, endpoint.framework, request)
     notes = endpoint.notes + _notes_on(endpoint, request, model)
     notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
               for name, remark in meter.remarks().items()]
@@ -117,7 +117,7 @@ def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
     return notes
 
 
-def _refuse_signature(request: Request) -> None:
+def refuse_signature(request: Request) -> None:
     if request.signature is not None:
         raise EdgekitError(f"{request.source} has no signatures to choose from",
                            "leave --signature out")

@@ -1,0 +1,52 @@
+"""ONNX files. This module is light; what reads and executes them runs in the child process.
+
+``loading`` reads the file and refuses what is unsound, ``executor`` runs the graph once with
+symbolic tensors, ``operators`` has one row per operator, ``values`` is the layout of what flows,
+``functions`` expands operators into the ONNX project's own definitions of them.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgekit.core.errors import EdgekitError, MissingToolError
+from edgekit.core.graph import MAX_FILE_BYTES
+from edgekit.core.model import Model
+from edgekit.importers._tensorflow import import_in_child, require_tensorflow
+from edgekit.importers.base import ImportOptions
+
+EXTRA = "onnx"
+_WORKER = "edgekit.importers.onnx.worker"
+
+
+class _Onnx:
+    """Satisfies ``edgekit.importers.base.Importer``."""
+
+    format = "onnx"
+    form = ".onnx"
+    extra: str | None = EXTRA
+
+    def recognises(self, source: str) -> bool:
+        """By name: protocol buffers have no mark."""
+        return source.lower().endswith(".onnx") and Path(source).is_file()
+
+    def load(self, source: str, options: ImportOptions) -> Model:
+        """Read an ONNX file.
+
+        Raises:
+            MissingToolError: The extra is not installed.
+            EdgekitError: The file is damaged or unsound, has operators that cannot be imported,
+                leaves a dimension open, or the converted model does not compute the same.
+        """
+        require_tensorflow("import ONNX files")
+        if any(find_spec(name) is None for name in ("onnx", "onnxruntime")):
+            raise MissingToolError.for_extra(EXTRA, "import ONNX files")
+        size = Path(source).stat().st_size
+        if size == 0:
+            raise EdgekitError(f"{source} is empty")
+        if size > MAX_FILE_BYTES:
+            raise EdgekitError(f"{source} is larger than 2 GB; what it converts to cannot be",
+                               "a TFLite file can be at most 2 GB")
+        return import_in_child(self.format, "convert_onnx", source, options, worker=_WORKER)
+
+
+ONNX = _Onnx()

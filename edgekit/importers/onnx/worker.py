@@ -1,0 +1,144 @@
+"""Runs in the child process: an ONNX file as an endpoint, and onnxruntime as its reference."""
+
+from contextlib import chdir
+from typing import Any
+
+import numpy as np
+import onnx
+import tensorflow as tf
+
+from edgekit.core.errors import EdgekitError
+from edgekit.importers import _tensorflow_worker as tensorflow_worker
+from edgekit.importers._convert_worker import Arrays, Endpoint, first_line
+from edgekit.importers._shapes import Port
+from edgekit.importers._tensorflow import Imported, Request
+from edgekit.importers.onnx.executor import Executor, unsupported
+from edgekit.importers.onnx.loading import load
+from edgekit.importers.onnx.tensors import numpy_type, type_name
+from edgekit.importers.onnx.values import Value, logical
+
+_MOST_NAMED = 6
+
+
+def convert_onnx(request: Request) -> Imported:
+    """Convert an ONNX file."""
+    tensorflow_worker.refuse_signature(request)
+    with chdir(request.folder):
+        return tensorflow_worker.import_endpoint(endpoint_of(load(request.source), request.source),
+                                                 request)
+
+
+def endpoint_of(model: onnx.ModelProto, source: str) -> Endpoint:
+    """The graph as one function.
+
+    Raises:
+        EdgekitError: Every operator that cannot be imported, with its nodes.
+    """
+    _refuse_unsupported(model, source)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in stored]
+    executor = Executor(model)
+
+    def call(tensors: dict[str, Any]) -> dict[str, Any]:
+        values = {name: Value(tensor) for name, tensor in tensors.items()}
+        results = executor.run(model.graph, values)
+        return {output.name: _computed(logical(value), output.name)
+                for output, value in zip(model.graph.output, results, strict=True)}
+
+    ports = tuple(_port(item, source) for item in inputs)
+    return Endpoint(f"onnxruntime {_runtime_version()}", ports, call, model,
+                    notes=_type_notes(model), reference=_Session(model, source))
+
+
+def _runtime_version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def _computed(data: Any, name: str) -> Any:  # noqa: ANN401
+    """An output as a tensor of its own, also where it is a constant or an input as it is."""
+    return tf.identity(tf.convert_to_tensor(data), name=None if ":" in name else None)
+
+
+def _refuse_unsupported(model: onnx.ModelProto, source: str) -> None:
+    found = unsupported(model)
+    if not found:
+        return
+    rows = [f"{op} ({', '.join(names[:_MOST_NAMED])}"
+            + (f" and {len(names) - _MOST_NAMED} more)" if len(names) > _MOST_NAMED else ")")
+            for op, names in sorted(found.items())]
+    raise EdgekitError(f"{source} uses operators that edgekit cannot import: {'; '.join(rows)}",
+                       "replace them in the source model, or cut that part of the graph off")
+
+
+def _port(item: onnx.ValueInfoProto, source: str) -> Port:
+    if not item.type.HasField("tensor_type"):
+        kind = item.type.WhichOneof("value") or "untyped"
+        raise EdgekitError(f"{source}: input '{item.name}' is a {kind.removesuffix('_type')}; on a "
+                           "device, inputs are arrays of numbers")
+    tensor = item.type.tensor_type
+    if tensor.elem_type == onnx.TensorProto.STRING:
+        return Port(item.name, (), "string")
+    names = tuple(size.dim_param for size in tensor.shape.dim)
+    shape = (tuple(size.dim_value if size.HasField("dim_value") else -1
+                   for size in tensor.shape.dim) if tensor.HasField("shape") else None)
+    return Port(item.name, shape, numpy_type(tensor.elem_type).name, axes=names)
+
+
+def _type_notes(model: onnx.ModelProto) -> list[str]:
+    notes = []
+    for kind, items in (("input", model.graph.input), ("output", model.graph.output)):
+        for item in items:
+            stored = item.type.tensor_type.elem_type
+            if stored and stored != onnx.TensorProto.STRING and type_name(
+                    stored) != _name(numpy_type(stored)):
+                notes.append(f"{kind} '{item.name}' is {type_name(stored)} in the source and "
+                             f"{numpy_type(stored).name} here")
+    return notes
+
+
+def _name(dtype: np.dtype[Any]) -> str:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    return type_name(kind)
+
+
+class _Session:
+    """onnxruntime on the same file, on one thread; it starts with its first run."""
+
+    def __init__(self, model: onnx.ModelProto, source: str) -> None:
+        self._model, self._source = model, source
+        self._session: Any = None
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The reference's outputs by name, in the types of the imported model."""
+        if self._session is None:
+            self._session = self._open()
+        types = {item.name: item.type for item in self._session.get_inputs()}
+        feeds = {name: array.astype(_runtime_type(types[name]), copy=False)
+                 for name, array in inputs.items() if name in types}
+        names = [item.name for item in self._model.graph.output]
+        results = self._session.run(names, feeds)
+        return {name: np.asarray(array).astype(numpy_type(
+            onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)), copy=False)
+            for name, array in zip(names, results, strict=True)}
+
+    def _open(self) -> Any:  # noqa: ANN401
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            return onnxruntime.InferenceSession(self._model.SerializeToString(), options,
+                                                providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise EdgekitError(
+                f"onnxruntime cannot load {self._source}: {first_line(error)}",
+                "without it nothing proves that the import is right") from error
+
+
+def _runtime_type(text: str) -> np.dtype[Any]:
+    """NumPy's type for onnxruntime's "tensor(float16)"."""
+    name = text.removeprefix("tensor(").removesuffix(")")
+    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))
