@@ -107,8 +107,7 @@ class Node:
         value = self.inputs[position]
         assert value is not None
         if not value.is_constant:
-            raise self.error(f"takes input {position} ('{self.proto.input[position]}') from a "
-                             "computation; it has to be a constant")
+            raise NeedsConstantError(self, position)
         return value.data
 
     def setting(self, name: str, position: int, default: Any = None) -> Any:  # noqa: ANN401
@@ -125,6 +124,23 @@ class Node:
     def error(self, problem: str, hint: str = "") -> EdgekitError:
         """An error that names the node."""
         return EdgekitError(f"node '{self.name}' ({self.op}) {problem}", hint)
+
+
+class NeedsConstantError(EdgekitError):
+    """An operator's input has to be known at import, and the model computes it.
+
+    Attributes:
+        value: The input's name.
+    """
+
+    def __init__(self, node: Node, position: int) -> None:
+        self.value = str(node.proto.input[position])
+        problem = node.error(f"takes input {position} ('{self.value}') from a computation; it has "
+                             "to be a constant")
+        super().__init__(problem.message, "make it a constant in the source model")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EdgekitError, (self.message, self.hint)
 
 
 def operator_key(proto: onnx.NodeProto) -> str:

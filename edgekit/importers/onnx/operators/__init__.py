@@ -5,14 +5,38 @@ the ONNX project's own definition of it, where there is one.
 """
 
 from edgekit.importers.onnx.node import Operator
+from edgekit.importers.onnx.operators.assembling import ASSEMBLING
+from edgekit.importers.onnx.operators.attention import ATTENTION
+from edgekit.importers.onnx.operators.control import CONTROL
 from edgekit.importers.onnx.operators.convolution import CONVOLUTION
+from edgekit.importers.onnx.operators.detection import DETECTION
 from edgekit.importers.onnx.operators.elementwise import ELEMENTWISE
+from edgekit.importers.onnx.operators.indexing import INDEXING
 from edgekit.importers.onnx.operators.layout import LAYOUT
 from edgekit.importers.onnx.operators.matmul import MATMUL
+from edgekit.importers.onnx.operators.normalization import NORMALIZATION
+from edgekit.importers.onnx.operators.pooling import POOLING
+from edgekit.importers.onnx.operators.quantization import QUANTIZATION
+from edgekit.importers.onnx.operators.recurrent import RECURRENT
+from edgekit.importers.onnx.operators.reduction import REDUCTION
+from edgekit.importers.onnx.operators.resize import RESIZE
+from edgekit.importers.onnx.operators.signal import SIGNAL
 
 OPERATORS: dict[str, Operator] = {
+    **ASSEMBLING,
+    **ATTENTION,
+    **CONTROL,
     **CONVOLUTION,
+    **DETECTION,
     **ELEMENTWISE,
+    **INDEXING,
     **LAYOUT,
     **MATMUL,
+    **NORMALIZATION,
+    **POOLING,
+    **QUANTIZATION,
+    **RECURRENT,
+    **REDUCTION,
+    **RESIZE,
+    **SIGNAL,
 }

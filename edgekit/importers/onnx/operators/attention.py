@@ -1,0 +1,5 @@
+"""Attention."""
+
+from edgekit.importers.onnx.node import Operator
+
+ATTENTION: dict[str, Operator] = {}

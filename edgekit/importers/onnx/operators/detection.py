@@ -1,0 +1,5 @@
+"""Boxes."""
+
+from edgekit.importers.onnx.node import Operator
+
+DETECTION: dict[str, Operator] = {}

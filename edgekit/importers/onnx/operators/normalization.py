@@ -1,0 +1,5 @@
+"""Normalizations."""
+
+from edgekit.importers.onnx.node import Operator
+
+NORMALIZATION: dict[str, Operator] = {}

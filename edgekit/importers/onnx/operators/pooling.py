@@ -1,0 +1,5 @@
+"""Pooling."""
+
+from edgekit.importers.onnx.node import Operator
+
+POOLING: dict[str, Operator] = {}

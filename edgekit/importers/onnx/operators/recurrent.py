@@ -1,0 +1,5 @@
+"""Recurrent layers."""
+
+from edgekit.importers.onnx.node import Operator
+
+RECURRENT: dict[str, Operator] = {}

@@ -1,0 +1,5 @@
+"""Reductions, softmax, sorting, cumulative sums and losses."""
+
+from edgekit.importers.onnx.node import Operator
+
+REDUCTION: dict[str, Operator] = {}

@@ -1,0 +1,5 @@
+"""Spectra and windows."""
+
+from edgekit.importers.onnx.node import Operator
+
+SIGNAL: dict[str, Operator] = {}
