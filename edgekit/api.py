@@ -26,6 +26,10 @@ def load_model(
     *,
     signature: str | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    input_layout: str | None = None,
+    onnx_importer: str = "edgekit",
+    task: str | None = None,
+    sequence_length: int | None = None,
     labels: Sequence[str] = (),
     data: str | Path | None = None,
     name: str | None = None,
@@ -33,9 +37,14 @@ def load_model(
     """Import a trained model.
 
     Args:
-        source: ``.keras``, ``.h5``, ``.tflite``, a SavedModel folder, or ``module.py:function``.
+        source: ``.keras``, ``.h5``, ``.onnx``, ``.tflite``, a SavedModel folder, or
+            ``module.py:function``.
         signature: Which one, where the source has several.
         input_shapes: Fixed shapes by input name, for open dimensions.
+        input_layout: "nhwc" gives picture inputs of ONNX files their channels last.
+        onnx_importer: "edgekit", or "onnx2tf".
+        task: What a Hugging Face model is for.
+        sequence_length: Tokens that a Hugging Face model takes.
         labels: Class names, in the order of the output.
         data: Samples for the check against the source framework; random ones without it.
         name: The model's name; by default that of the file.
@@ -46,6 +55,8 @@ def load_model(
     options = ImportOptions(
         signature=signature, input_shapes=dict(input_shapes or {}), name=name,
         labels=tuple(labels), data=None if data is None else str(data),
+        input_layout=input_layout, onnx_importer=onnx_importer, task=task,
+        sequence_length=sequence_length,
     )  # fmt: skip
     return import_model(str(source), options)
 

@@ -6,13 +6,13 @@ Nothing heavy is imported and no model is run here: names, files, headers and se
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekit.core.description import InputDescription
 from edgekit.core.errors import EdgekitError, MissingToolError, PlanError, did_you_mean
+from edgekit.core.extras import EXTRAS
 from edgekit.core.files import unwritable
 from edgekit.core.graph import read_graph
 from edgekit.core.model import Model, precision_of
@@ -27,6 +27,7 @@ from edgekit.steps import PlannedStep, plan_step
 
 METRICS = ("accuracy", "mse", "cosine", "top1_agreement")
 DEVICES = ("none", "host")
+ONNX_IMPORTERS = ("edgekit", "onnx2tf")
 
 Data = str | Path | Mapping[str, Any]
 T = TypeVar("T")
@@ -60,6 +61,10 @@ class BuildRequest:
     max_drop: float | None = None
     signature: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    input_layout: str | None = None
+    onnx_importer: str = "edgekit"
+    task: str | None = None
+    sequence_length: int | None = None
     name: str | None = None
     labels: tuple[str, ...] = ()
     descriptions: Mapping[str, InputDescription] = field(default_factory=dict)
@@ -144,8 +149,11 @@ def _check_source(request: BuildRequest) -> None:
     if isinstance(request.source, Model):
         return
     importer = find_importer(request.source)
-    if importer.extra == "tensorflow" and find_spec("tensorflow") is None:
-        raise MissingToolError.for_extra("tensorflow", f"import {importer.form}")
+    if importer.extra is not None and not EXTRAS[importer.extra].is_installed:
+        raise MissingToolError.for_extra(importer.extra, f"import {importer.form}")
+    if request.input_layout is not None and importer.format != "onnx":
+        raise EdgekitError("--input-layout is for ONNX files",
+                           f"{request.source} keeps the layout that it has")
 
 
 def _check_place(out: Path) -> None:
@@ -186,6 +194,8 @@ def _check_metric(request: BuildRequest) -> None:
 
 def _check_settings(request: BuildRequest) -> None:
     for name, value, known in (("--device", request.device, DEVICES),
+                               ("--onnx-importer", request.onnx_importer, ONNX_IMPORTERS),
+                               ("--input-layout", request.input_layout or "nhwc", ("nhwc",)),
                                ("--report", request.report, ("full", "none"))):
         if value not in known:
             raise EdgekitError(f"unknown {name} '{value}'", did_you_mean(value, known))
@@ -272,6 +282,10 @@ def _import_options(request: BuildRequest) -> ImportOptions:
         labels=request.labels,
         descriptions=request.descriptions,
         data=None if data is None else str(data),
+        input_layout=request.input_layout,
+        onnx_importer=request.onnx_importer,
+        task=request.task,
+        sequence_length=request.sequence_length,
     )
 
 
@@ -296,6 +310,9 @@ def request_from_project(project: Project, **given: Any) -> BuildRequest:  # noq
         "max_drop": data.max_drop,
         "signature": model.signature,
         "input_shapes": model.input_shape,
+        "input_layout": model.input_layout,
+        "task": model.task,
+        "sequence_length": model.sequence_length,
         "name": model.name,
         "labels": read_labels(model.labels) if model.labels else (),
         "descriptions": model.input,

@@ -27,11 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import numpy as np
 import onnx
+from conformance_case import Case
 from onnx import TensorProto, numpy_helper
 
-from conformance_case import Case
 from edgekit.core.errors import EdgekitError
 from edgekit.core.sandbox import Sandbox, WorkerError
 

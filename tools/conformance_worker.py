@@ -45,20 +45,30 @@ def _run(case: Any) -> Result:  # noqa: ANN401
     first = dict(zip(names, case.data[0][0], strict=False))
     while True:
         try:
-            for inputs, expected in case.data:
-                feeds = dict(zip(names, inputs, strict=False))
-                problem = _one(case, model, feeds, expected)
-                if problem:
-                    return "failed", problem, baked
-            return "passed", "", baked
+            problem = _all_data(case, model, names)
         except NeedsConstantError as error:
-            needed = [error.value] if error.value in first else [
-                name for name, array in first.items() if np.asarray(array).dtype.kind in "iu"]
-            fresh = tuple(name for name in needed if name not in baked)
+            fresh = _to_bake(error.value, first, baked)
             if not fresh or len(case.data) > 1:
                 raise
             _bake(model, {name: first[name] for name in fresh})
             baked += fresh
+        else:
+            return "failed" if problem else "passed", problem, baked
+
+
+def _all_data(case: Any, model: onnx.ModelProto, names: list[str]) -> str:  # noqa: ANN401
+    for inputs, expected in case.data:
+        problem = _one(case, model, dict(zip(names, inputs, strict=False)), expected)
+        if problem:
+            return problem
+    return ""
+
+
+def _to_bake(needed: str, first: dict[str, Any], baked: tuple[str, ...]) -> tuple[str, ...]:
+    """The input itself, or all integer inputs where the value is computed from some."""
+    wanted = [needed] if needed in first else [
+        name for name, array in first.items() if np.asarray(array).dtype.kind in "iu"]
+    return tuple(name for name in wanted if name not in baked)
 
 
 def _bake(model: onnx.ModelProto, values: dict[str, Any]) -> None:

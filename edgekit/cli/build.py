@@ -28,6 +28,10 @@ def command(
     max_drop: options.MaxDrop = None,
     signature: options.Signature = None,
     input_shape: options.InputShapes = None,
+    input_layout: options.InputLayout = None,
+    onnx_importer: options.OnnxImporter = "edgekit",
+    task: options.Task = None,
+    sequence_length: options.SequenceLength = None,
     labels: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--labels", metavar="FILE", help="Class names, one per line."),
@@ -62,12 +66,13 @@ def command(
         "max_drop": max_drop, "signature": signature,
         "input_shapes": options.parse_input_shapes(input_shape) or None,
         "labels": read_labels(str(labels)) if labels else None,
+        "input_layout": input_layout, "task": task, "sequence_length": sequence_length,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {
         "out": out, "device": device, "threads": threads, "runs": runs, "strict": strict,
         "accept_estimates": accept_estimates, "keep_names": keep_names, "report": report,
-        "gates": read_gates(baseline, fail_on or []),
+        "onnx_importer": onnx_importer, "gates": read_gates(baseline, fail_on or []),
     }  # fmt: skip
     if model is None:
         request = request_from_project(load_project(Path(FILE_NAME)), **given)

@@ -6,11 +6,6 @@ import typer
 
 from edgekit.cli import options
 
-# Extra, the distributions that it consists of, and what it is for.
-_EXTRAS = (
-    ("tensorflow", ("tensorflow", "keras", "tf-keras"),
-     "import Keras and SavedModel sources; quantize PRELU and LEAKY_RELU to integers"),
-)  # fmt: skip
 _CORE = ("ai-edge-litert", "litert-quantizer", "flatbuffers", "numpy", "pydantic", "rich", "typer")
 
 
@@ -40,14 +35,14 @@ def examine() -> dict[str, Any]:
     import platform
 
     from edgekit import __version__
-    from edgekit.core.errors import EXTRA_COMMANDS
+    from edgekit.core.extras import EXTRAS
     from edgekit.environment import cpu_model, installed
 
     extras = []
-    for name, distributions, enables in _EXTRAS:
-        missing = [d for d in distributions if installed(d) is None]
-        extras.append({"name": name, "enables": enables, "missing": missing,
-                       "command": EXTRA_COMMANDS[name]})
+    for name, extra in EXTRAS.items():
+        missing = [d for d in extra.distributions if installed(d) is None]
+        extras.append({"name": name, "enables": extra.enables, "missing": missing,
+                       "command": extra.command})
     return {
         "edgekit": __version__,
         "python": platform.python_version(),

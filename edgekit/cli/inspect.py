@@ -13,6 +13,10 @@ def command(
     target: options.Target = None,
     signature: options.Signature = None,
     input_shape: options.InputShapes = None,
+    input_layout: options.InputLayout = None,
+    onnx_importer: options.OnnxImporter = "edgekit",
+    task: options.Task = None,
+    sequence_length: options.SequenceLength = None,
     json: options.Json = False,
     debug: options.Debug = False,  # noqa: ARG001
 ) -> int:
@@ -24,10 +28,14 @@ def command(
     from edgekit.verdicts import unsupported
 
     profile = load_target(target) if target else None
-    shapes = options.parse_input_shapes(input_shape)
+    how = ImportOptions(
+        signature=signature, input_shapes=options.parse_input_shapes(input_shape),
+        input_layout=input_layout, onnx_importer=onnx_importer, task=task,
+        sequence_length=sequence_length,
+    )  # fmt: skip
     with progress(quiet=json) as tell:
         tell(f"importing {model}")
-        loaded = import_model(model, ImportOptions(signature=signature, input_shapes=shapes))
+        loaded = import_model(model, how)
     document = describe(loaded, profile)
     refused = unsupported(loaded, profile) if profile else []
     if json:

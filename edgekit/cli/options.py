@@ -53,6 +53,25 @@ InputShapes = Annotated[
     typer.Option("--input-shape", metavar="NAME=1,3,320,320",
                  help="Fix an open shape; repeats."),
 ]  # fmt: skip
+InputLayout = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--input-layout", metavar="nhwc",
+                 help="Give picture inputs of an ONNX file their channels last."),
+]  # fmt: skip
+OnnxImporter = Annotated[
+    str, typer.Option("--onnx-importer", metavar="edgekit|onnx2tf",
+                      help="Who imports ONNX files.")
+]
+Task = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--task", metavar="NAME",
+                 help="What a Hugging Face model is for: text-classification …"),
+]  # fmt: skip
+SequenceLength = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--sequence-length", min=1, metavar="N",
+                 help="Tokens that a Hugging Face model takes."),
+]  # fmt: skip
 Device = Annotated[
     str, typer.Option("--device", metavar="none|host", help="Where to measure.")
 ]

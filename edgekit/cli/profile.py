@@ -16,6 +16,10 @@ def command(
     runs: options.Runs = None,
     signature: options.Signature = None,
     input_shape: options.InputShapes = None,
+    input_layout: options.InputLayout = None,
+    onnx_importer: options.OnnxImporter = "edgekit",
+    task: options.Task = None,
+    sequence_length: options.SequenceLength = None,
     strict: options.Strict = False,
     accept_estimates: options.AcceptEstimates = False,
     baseline: options.Baseline = None,
@@ -33,10 +37,14 @@ def command(
 
     gates = read_gates(baseline, fail_on or [])
     profile = options.target_and_its_budgets(target, quiet=quiet or json) if target else None
-    shapes = options.parse_input_shapes(input_shape)
+    how = ImportOptions(
+        signature=signature, input_shapes=options.parse_input_shapes(input_shape),
+        input_layout=input_layout, onnx_importer=onnx_importer, task=task,
+        sequence_length=sequence_length,
+    )  # fmt: skip
     with progress(quiet=quiet or json) as tell:
         tell(f"importing {model}")
-        loaded = import_model(model, ImportOptions(signature=signature, input_shapes=shapes))
+        loaded = import_model(model, how)
         tell(f"profiling {loaded.name}")
         request = BuildRequest(loaded, (), device=device, threads=threads, runs=runs,
                                strict=strict, accept_estimates=accept_estimates, gates=gates)

@@ -6,18 +6,14 @@ One place catches them, ``edgekit.cli``; the exit codes are part of the public i
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from edgekit.core.extras import EXTRAS
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_INPUT = 2
 EXIT_MISSED = 3
 EXIT_MISSING = 4
 EXIT_INTERRUPTED = 130
-
-
-# What installs an extra; by its parts, as long as edgekit itself has no release to name.
-EXTRA_COMMANDS = {
-    "tensorflow": "pip install 'tensorflow>=2.21' 'keras>=3.15' 'tf-keras>=2.21'",
-}
 
 
 class EdgekitError(Exception):
@@ -63,7 +59,7 @@ class MissingToolError(EdgekitError):
             purpose: What it is needed for, to follow "is needed to".
         """
         return cls(f"the extra '{extra}' is needed to {purpose} and is not installed",
-                   EXTRA_COMMANDS[extra])
+                   EXTRAS[extra].command)
 
 
 class RuntimeCrashError(EdgekitError):

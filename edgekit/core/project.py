@@ -26,6 +26,9 @@ class ModelTable(Strict):
     labels: str | None = None
     input: dict[str, InputDescription] = Field(default_factory=dict)
     input_shape: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    input_layout: str | None = None
+    task: str | None = None
+    sequence_length: int | None = Field(default=None, ge=1)
 
 
 class DataTable(Strict):

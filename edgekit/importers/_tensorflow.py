@@ -1,12 +1,13 @@
 """What the importers that need TensorFlow share; TensorFlow itself runs in the child process."""
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgekit.core.description import InputDescription
 from edgekit.core.errors import MissingToolError
+from edgekit.core.extras import EXTRAS
 from edgekit.core.model import Model, Parity, Provenance
 from edgekit.core.sandbox import map_file, sandbox
 from edgekit.importers.base import ImportOptions, model_name
@@ -31,27 +32,34 @@ class Request:
     signature: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: str | None = None
+    input_layout: str | None = None
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What the child answers, beside the file."""
+    """What the child answers, beside the file.
+
+    Attributes:
+        layouts: The layout of inputs that were changed, by name.
+    """
 
     notes: tuple[str, ...]
     parity: tuple[Parity, ...]
+    layouts: Mapping[str, str] = field(default_factory=dict)
 
 
-def require_tensorflow(purpose: str) -> None:
-    """See that TensorFlow is installed, without importing it.
+def require_tensorflow(purpose: str, extra: str = EXTRA) -> None:
+    """See that TensorFlow, and what else the extra holds, is installed, without importing it.
 
     Args:
         purpose: What it is needed for: "import Keras models".
+        extra: The extra that it takes.
 
     Raises:
         MissingToolError: It is not.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("tensorflow", "keras")):
-        raise MissingToolError.for_extra(EXTRA, purpose)
+    if not EXTRAS[extra].is_installed:
+        raise MissingToolError.for_extra(extra, purpose)
 
 
 def import_in_child(
@@ -75,7 +83,7 @@ def import_in_child(
     sha256 = _sha256(path) if path.is_file() else None
     out = box.new_path(".tflite")
     request = Request(source, str(Path.cwd()), str(out), options.signature,
-                      dict(options.input_shapes), options.data)
+                      dict(options.input_shapes), options.data, options.input_layout)
     try:
         imported: Imported = box.call(f"{worker}:{function}", f"importing {source}",
                                       request=request)
@@ -86,9 +94,18 @@ def import_in_child(
         data=data,
         name=model_name(source, options),
         provenance=Provenance(format_, path.name, sha256, imported.notes, imported.parity),
-        descriptions=options.descriptions,
+        descriptions=_described(options.descriptions, imported.layouts),
         labels=options.labels,
     )
+
+
+def _described(
+    given: Mapping[str, InputDescription], layouts: Mapping[str, str]
+) -> dict[str, InputDescription]:
+    """The user's descriptions, with the layouts that the import gave to inputs."""
+    changed = {name: given.get(name, InputDescription()).model_copy(update={"layout": layout})
+               for name, layout in layouts.items()}
+    return {**given, **changed}
 
 
 def _sha256(path: Path) -> str:

@@ -99,7 +99,7 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     notes = endpoint.notes + _notes_on(endpoint, request, model)
     notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
               for name, remark in meter.remarks().items()]
-    return Imported(tuple(notes), meter.rows())
+    return Imported(tuple(notes), meter.rows(), endpoint.layouts)
 
 
 def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
@@ -110,6 +110,8 @@ def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
               for port in endpoint.inputs
               if port.batched and port.shape is not None and len(port.shape) > 1
               and port.shape[0] > 1]
+    notes += [f"input '{name}' takes its channels last ({layout})"
+              for name, layout in endpoint.layouts.items()]
     notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
               for spec in model.outputs if -1 in spec.shape]
     if model.precision != "float":

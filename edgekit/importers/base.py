@@ -23,6 +23,10 @@ class ImportOptions:
         labels: Class names.
         descriptions: How each input is prepared, by input name.
         data: ``--data``, for the parity check; random inputs without it.
+        input_layout: "nhwc" gives picture inputs of ONNX files their channels last.
+        onnx_importer: "edgekit", or "onnx2tf".
+        task: What a Hugging Face model is for: "text-classification".
+        sequence_length: The number of tokens that a Hugging Face model takes.
     """
 
     signature: str | None = None
@@ -31,6 +35,10 @@ class ImportOptions:
     labels: tuple[str, ...] = ()
     descriptions: Mapping[str, InputDescription] = field(default_factory=dict)
     data: str | None = None
+    input_layout: str | None = None
+    onnx_importer: str = "edgekit"
+    task: str | None = None
+    sequence_length: int | None = None
 
 
 class Importer(Protocol):

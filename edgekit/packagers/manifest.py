@@ -45,6 +45,7 @@ class TensorEntry(Strict):
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    layout: str | None = None
 
 
 class ModelEntry(Strict):
@@ -113,7 +114,7 @@ def write_manifest(
         edgekit_version=__version__,
         model=ModelEntry(
             name=model.name, sha256=model.sha256, precision=model.precision,
-            inputs=tuple(_tensor(spec) for spec in model.inputs),
+            inputs=tuple(_input(spec, model) for spec in model.inputs),
             outputs=tuple(_tensor(spec) for spec in model.outputs),
             labels=len(model.labels),
         ),
@@ -144,6 +145,13 @@ def _tensor(spec: TensorSpec) -> TensorEntry:
     scale = spec.scale if spec.scale is not None and math.isfinite(spec.scale) else None
     return TensorEntry(name=spec.name, shape=spec.shape, dtype=spec.dtype, scale=scale,
                        zero_point=spec.zero_point)
+
+
+def _input(spec: TensorSpec, model: Model) -> TensorEntry:
+    """An input, with the order of its axes where that was said or chosen."""
+    description = model.descriptions.get(spec.name)
+    layout = description.layout if description is not None else None
+    return _tensor(spec).model_copy(update={"layout": layout})
 
 
 def _check_paths(manifest: Manifest) -> None:

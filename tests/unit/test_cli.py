@@ -133,9 +133,9 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch, capsys):
 
 
 def test_a_missing_extra_is_exit_4(monkeypatch, tmp_path, capsys):
-    from edgekit import plan
+    from edgekit.core import extras
 
-    monkeypatch.setattr(plan, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
     assert run(["build", str(tmp_path / "m.h5"), "-t", "android"]) == 4
     assert "pip install 'tensorflow>=" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Which importer takes which source, and what is seen before TensorFlow is loaded."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -37,9 +36,11 @@ def test_each_source_has_its_importer(sources, name, format_):
 
 @pytest.mark.parametrize("name", ["net.keras", "saved", "build.py:net"])
 def test_without_tensorflow_the_extra_is_named(sources, name, monkeypatch):
-    real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec",
-                        lambda module, *a: None if module == "tensorflow" else real(module, *a))
+    from edgekit.core import extras
+
+    real = extras.find_spec
+    monkeypatch.setattr(extras, "find_spec",
+                        lambda module: None if module == "tensorflow" else real(module))
     with pytest.raises(MissingToolError, match="extra 'tensorflow' is needed to import") as error:
         import_model(str(sources / name))
     assert error.value.exit_code == EXIT_MISSING

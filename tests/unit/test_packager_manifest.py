@@ -65,7 +65,7 @@ def test_the_manifest_says_what_the_bundle_is(bundle):
     assert manifest["model"]["labels"] == 2
     assert manifest["model"]["inputs"] == [{
         "name": "image", "shape": [1, 16, 16, 3], "dtype": "float32", "scale": None,
-        "zero_point": None}]
+        "zero_point": None, "layout": None}]
     assert [row["path"] for row in manifest["files"]] == ["a.tflite", "src/b.c"]  # sorted
     assert verify_manifest(bundle) == manifest
 

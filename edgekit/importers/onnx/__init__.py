@@ -5,10 +5,9 @@ symbolic tensors, ``operators`` has one row per operator, ``values`` is the layo
 ``functions`` expands operators into the ONNX project's own definitions of them.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from edgekit.core.errors import EdgekitError, MissingToolError
+from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
 from edgekit.core.model import Model
 from edgekit.importers._tensorflow import import_in_child, require_tensorflow
@@ -37,9 +36,7 @@ class _Onnx:
             EdgekitError: The file is damaged or unsound, has operators that cannot be imported,
                 leaves a dimension open, or the converted model does not compute the same.
         """
-        require_tensorflow("import ONNX files")
-        if any(find_spec(name) is None for name in ("onnx", "onnxruntime")):
-            raise MissingToolError.for_extra(EXTRA, "import ONNX files")
+        require_tensorflow("import ONNX files", EXTRA)
         size = Path(source).stat().st_size
         if size == 0:
             raise EdgekitError(f"{source} is empty")

@@ -82,7 +82,7 @@ class Executor:
         )  # fmt: skip
         operator = OPERATORS.get(node.op)
         if operator is None:
-            results = self._expand(node, scope)
+            results = self._expand(node)
         else:
             results = _folded(node, operator) or _applied(node, operator)
         for name, value in zip(proto.output, results, strict=False):
@@ -91,7 +91,7 @@ class Executor:
                 if name in self._keep and not value.is_constant:
                     self.kept[name] = logical(value)
 
-    def _expand(self, node: Node, scope: Scope) -> list[Value]:
+    def _expand(self, node: Node) -> list[Value]:
         """Run the ONNX project's own definition of an operator in terms of others."""
         body, opsets = function_body(node)
         inner: Scope = {}

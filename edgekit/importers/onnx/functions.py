@@ -27,7 +27,7 @@ def function_body(
     """
     domain = "" if node.proto.domain == "ai.onnx" else node.proto.domain
     try:
-        schema = defs.get_schema(node.proto.op_type, node.opset, domain)
+        schema: Any = defs.get_schema(node.proto.op_type, node.opset, domain)
     except defs.SchemaError as error:
         raise node.error("is of an operator that edgekit does not know") from error
     if schema.has_function:

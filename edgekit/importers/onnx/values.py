@@ -82,14 +82,12 @@ class Value:
 
 def dtype_of(data: Any) -> np.dtype[Any]:  # noqa: ANN401
     """The element type of an array or tensor."""
-    return data.dtype if isinstance(data, np.ndarray) else np.dtype(data.dtype.as_numpy_dtype)
+    return np.dtype(data.dtype if isinstance(data, np.ndarray) else data.dtype.as_numpy_dtype)
 
 
 def static_shape(data: Any) -> tuple[int | None, ...]:  # noqa: ANN401
     """Sizes as far as they are known."""
-    if isinstance(data, np.ndarray):
-        return data.shape
-    return tuple(data.shape.as_list())
+    return tuple(data.shape if isinstance(data, np.ndarray) else data.shape.as_list())
 
 
 def inverse(perm: Sequence[int]) -> Perm:

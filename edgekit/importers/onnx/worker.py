@@ -1,11 +1,15 @@
 """Runs in the child process: an ONNX file as an endpoint, and onnxruntime as its reference."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers import _tensorflow_worker as tensorflow_worker
@@ -15,50 +19,71 @@ from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
 from edgekit.importers.onnx.loading import load
 from edgekit.importers.onnx.tensors import numpy_type, type_name
-from edgekit.importers.onnx.values import Value, logical
+from edgekit.importers.onnx.values import Value, channels_last, inverse, logical
 
 _MOST_NAMED = 6
+_CAMERA_CHANNELS = (1, 3, 4)
+_NHWC = channels_last(4)
 
 
 def convert_onnx(request: Request) -> Imported:
     """Convert an ONNX file."""
     tensorflow_worker.refuse_signature(request)
     with chdir(request.folder):
-        return tensorflow_worker.import_endpoint(endpoint_of(load(request.source), request.source),
-                                                 request)
+        endpoint = endpoint_of(load(request.source), request.source,
+                               nhwc=request.input_layout == "nhwc")
+        return tensorflow_worker.import_endpoint(endpoint, request)
 
 
-def endpoint_of(model: onnx.ModelProto, source: str) -> Endpoint:
+def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> Endpoint:
     """The graph as one function.
 
+    Args:
+        model: The sound model.
+        source: Its name.
+        nhwc: Whether camera-shaped inputs take their channels last.
+
     Raises:
-        EdgekitError: Every operator that cannot be imported, with its nodes.
+        EdgekitError: Every operator that cannot be imported, with its nodes; or no input that
+            is camera-shaped.
     """
     _refuse_unsupported(model, source)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
     executor = Executor(model)
+    ports = tuple(_port(item, source) for item in inputs)
+    moved = _moved(ports, source) if nhwc else frozenset()
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
-        values = {name: Value(tensor) for name, tensor in tensors.items()}
+        values = {name: Value(tensor, _NHWC if name in moved else None)
+                  for name, tensor in tensors.items()}
         results = executor.run(model.graph, values)
-        return {output.name: _computed(logical(value), output.name)
+        # An output that is a constant, or an input as it is, needs a tensor of its own.
+        return {output.name: tf.identity(tf.convert_to_tensor(logical(value)))
                 for output, value in zip(model.graph.output, results, strict=True)}
 
-    ports = tuple(_port(item, source) for item in inputs)
-    return Endpoint(f"onnxruntime {_runtime_version()}", ports, call, model,
-                    notes=_type_notes(model), reference=_Session(model, source))
+    return Endpoint(
+        f"onnxruntime {onnxruntime.__version__}",
+        tuple(_with_channels_last(port) if port.name in moved else port for port in ports),
+        call, model, notes=_type_notes(model), reference=_Session(model, source, moved),
+        layouts=dict.fromkeys(sorted(moved), "nhwc"),
+    )  # fmt: skip
 
 
-def _runtime_version() -> str:
-    import onnxruntime
+def _moved(ports: Sequence[Port], source: str) -> frozenset[str]:
+    """The inputs that hold pictures with their channels in front."""
+    found = frozenset(port.name for port in ports if port.shape is not None
+                      and len(port.shape) == 4 and port.shape[1] in _CAMERA_CHANNELS)
+    if not found:
+        raise EdgekitError(f"{source} has no input that looks like a picture: four axes, of which "
+                           "the second has 1, 3 or 4 channels", "leave --input-layout out")
+    return found
 
-    return str(onnxruntime.__version__)
 
-
-def _computed(data: Any, name: str) -> Any:  # noqa: ANN401
-    """An output as a tensor of its own, also where it is a constant or an input as it is."""
-    return tf.identity(tf.convert_to_tensor(data), name=None if ":" in name else None)
+def _with_channels_last(port: Port) -> Port:
+    assert port.shape is not None
+    return replace(port, shape=tuple(port.shape[axis] for axis in _NHWC),
+                   axes=tuple(port.axes[axis] for axis in _NHWC) if port.axes else ())
 
 
 def _refuse_unsupported(model: onnx.ModelProto, source: str) -> None:
@@ -106,16 +131,16 @@ def _name(dtype: np.dtype[Any]) -> str:
 class _Session:
     """onnxruntime on the same file, on one thread; it starts with its first run."""
 
-    def __init__(self, model: onnx.ModelProto, source: str) -> None:
-        self._model, self._source = model, source
+    def __init__(self, model: onnx.ModelProto, source: str, moved: frozenset[str]) -> None:
+        self._model, self._source, self._moved = model, source, moved
         self._session: Any = None
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """The reference's outputs by name, in the types of the imported model."""
         if self._session is None:
             self._session = self._open()
         types = {item.name: item.type for item in self._session.get_inputs()}
-        feeds = {name: array.astype(_runtime_type(types[name]), copy=False)
+        feeds = {name: self._given(name, array).astype(_runtime_type(types[name]), copy=False)
                  for name, array in inputs.items() if name in types}
         names = [item.name for item in self._model.graph.output]
         results = self._session.run(names, feeds)
@@ -123,9 +148,11 @@ class _Session:
             onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)), copy=False)
             for name, array in zip(names, results, strict=True)}
 
-    def _open(self) -> Any:  # noqa: ANN401
-        import onnxruntime
+    def _given(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """An input in the source's own order of axes."""
+        return array.transpose(inverse(_NHWC)) if name in self._moved else array
 
+    def _open(self) -> Any:  # noqa: ANN401
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
