@@ -7,21 +7,18 @@ names and runs a Lambda layer's byte code from HDF5. So both are held to one lis
 
 import builtins
 import json
-import stat
 import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
+from edgekit.importers._archive import check_members
 
-ZIP_MARK = b"PK\x03\x04"
 HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 
-MAX_BYTES = 4 * 2**30
 _MAX_CONFIG_BYTES = 64 * 2**20
-_MAX_MEMBERS = 10_000
 
 USE_PYTHON = (
     "give a function that builds or loads the model instead, as module.py:function; "
@@ -70,27 +67,7 @@ def keras_version(path: Path) -> str:
 
 
 def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
-    members = archive.infolist()
-    total = sum(member.file_size for member in members)
-    if total > MAX_BYTES or len(members) > _MAX_MEMBERS:
-        raise EdgekitError(
-            f"{path} unpacks to {total / 1e9:.1f} GB in {len(members)} files; at most "
-            f"{MAX_BYTES / 1e9:.1f} GB in {_MAX_MEMBERS} are read",
-            "save it without its optimizer",
-        )
-    names: set[str] = set()
-    for member in members:
-        pure = PurePosixPath(member.filename.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or ":" in member.filename:
-            raise EdgekitError(f"{path} is not safe to unpack: it names '{member.filename}', "
-                               "outside of itself")
-        if stat.S_ISLNK(member.external_attr >> 16) or member.filename in names:
-            raise EdgekitError(f"{path} is not safe to unpack: '{member.filename}' is a link, "
-                               "or there twice")
-        if member.flag_bits & 1:
-            raise EdgekitError(f"{path} is encrypted")
-        names.add(member.filename)
-    if "config.json" not in names:
+    if "config.json" not in check_members(path, archive):
         raise EdgekitError(f"{path} is no Keras model: there is no config.json in it",
                            "save it with model.save()")
 

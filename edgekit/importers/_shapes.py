@@ -44,10 +44,29 @@ def settle_shapes(
     for name in given:
         if name not in names:
             raise EdgekitError(f"{source} has no input '{name}'", did_you_mean(name, names))
-    return tuple(_settle(source, port, given.get(port.name)) for port in ports)
+    known = _named_sizes(ports, given)
+    return tuple(_settle(source, port, given.get(port.name), known) for port in ports)
 
 
-def _settle(source: str, port: Port, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def _named_sizes(
+    ports: Sequence[Port], given: Mapping[str, tuple[int, ...]]
+) -> dict[str, int]:
+    """What axes are known to be that share a name: a batch is one batch for all inputs."""
+    known: dict[str, int] = {}
+    for port in ports:
+        if port.shape is None or not port.axes:
+            continue
+        shape = given.get(port.name)
+        if shape is not None and len(shape) == len(port.shape):
+            known.update(zip(port.axes, shape, strict=True))
+        elif port.shape[:1] == (OPEN,) and len(port.shape) > 1:
+            known.setdefault(port.axes[0], 1)
+    return {name: size for name, size in known.items() if name}
+
+
+def _settle(
+    source: str, port: Port, given: tuple[int, ...] | None, known: Mapping[str, int]
+) -> tuple[int, ...]:
     if port.dtype in _NOT_NUMBERS:
         raise EdgekitError(
             f"{source}: input '{port.name}' is {port.dtype}; on a device, inputs are numbers",
@@ -59,6 +78,9 @@ def _settle(source: str, port: Port, given: tuple[int, ...] | None) -> tuple[int
         raise EdgekitError(f"{source}: input '{port.name}' has no known shape",
                            f"give it with --input-shape {port.name}=1,SIZE,…")
     shape = list(port.shape)
+    if port.axes:
+        shape = [known.get(name, size) if size == OPEN else size
+                 for size, name in zip(shape, port.axes, strict=True)]
     if shape[:1] == [OPEN] and (port.batched or len(shape) > 1):
         shape[0] = 1
     if OPEN in shape:

@@ -95,7 +95,7 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     data = settle_open_shapes(finish(raw, traced, endpoint.clean_name), Path(request.out))
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("tensorflow", request.source))
-    meter = compare(endpoint.reference or traced, model, endpoint.framework, request)
+    meter = compare(endpoint, traced, shapes, model, request)
     notes = endpoint.notes + _notes_on(endpoint, request, model)
     notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
               for name, remark in meter.remarks().items()]

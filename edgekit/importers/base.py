@@ -75,5 +75,5 @@ def model_name(source: str, options: ImportOptions) -> str:
         stem = source.rpartition(":")[2]
     else:
         stem = Path(source).resolve().name
-        stem = re.sub(r"\.(tflite|keras|h5|hdf5)$", "", stem)
+        stem = re.sub(r"\.(tflite|keras|h5|hdf5|onnx|pt2|pt|pth|jit)$", "", stem)
     return _UNSAFE.sub("_", stem).strip("._") or "model"

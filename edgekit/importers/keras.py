@@ -4,7 +4,8 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers._keras_file import HDF5_MARK, MAX_BYTES, ZIP_MARK, check_archive
+from edgekit.importers._archive import MAX_BYTES, ZIP_MARK
+from edgekit.importers._keras_file import HDF5_MARK, check_archive
 from edgekit.importers._tensorflow import EXTRA, import_in_child, require_tensorflow
 from edgekit.importers.base import ImportOptions
 

@@ -66,6 +66,11 @@ class OutputParity:
             return 0.0
         return math.sqrt(self.sums.error_square / max(self.sums.reference_square, 1e-30))
 
+    @property
+    def distance(self) -> float:
+        """How far apart, to find the worst of several samples: no other use is sound."""
+        return math.inf if self.misfit else self.rms_fraction
+
     def problem(self) -> str:
         """What is wrong, with figures; empty when nothing is."""
         if self.misfit:

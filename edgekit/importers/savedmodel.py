@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers._keras_file import MAX_BYTES
+from edgekit.importers._archive import MAX_BYTES
 from edgekit.importers._tensorflow import EXTRA, import_in_child, require_tensorflow
 from edgekit.importers.base import ImportOptions
 

@@ -71,7 +71,7 @@ def test_bombs_are_refused_by_what_they_declare(tmp_path):
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(_keras_file, "_MAX_MEMBERS", 3)
+    monkeypatch.setattr(_archive, "_MAX_MEMBERS", 3)
     with pytest.raises(EdgekitError, match="in 4 files"):
         check_archive(archive(tmp_path / "net.keras", [("a", b""), ("b", b"")]))
 

@@ -55,3 +55,15 @@ def test_unknown_names_get_a_suggestion():
 def test_inputs_are_numbers(dtype):
     with pytest.raises(EdgekitError, match=f"input 'x' is {dtype}"):
         settle(Port("x", (-1,), dtype), x=(1,))
+
+
+def test_axes_of_one_name_have_one_size():
+    ports = [Port("x", (-1, 9), "float32", axes=("batch", "")),
+             Port("state", (2, -1, 8), "float32", axes=("", "batch", ""))]
+    assert settle_shapes("net", ports, {}) == ((1, 9), (2, 1, 8))
+    assert settle_shapes("net", ports, {"x": (3, 9)}) == ((3, 9), (2, 3, 8))
+
+
+def test_an_open_axis_is_called_by_its_name():
+    with pytest.raises(EdgekitError, match=r"dimension 2 \('height'\) of input 'x' is open"):
+        settle(Port("x", (-1, 3, -1), "float32", axes=("batch", "", "height")))

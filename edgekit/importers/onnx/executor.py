@@ -35,13 +35,10 @@ class Executor:
 
     Args:
         model: With local functions inlined.
-        keep: Names of values to keep, for those who look for the first wrong one.
     """
 
-    def __init__(self, model: onnx.ModelProto, keep: frozenset[str] = frozenset()) -> None:
+    def __init__(self, model: onnx.ModelProto) -> None:
         self._opsets = {item.domain or "ai.onnx": int(item.version) for item in model.opset_import}
-        self._keep = keep
-        self.kept: dict[str, Any] = {}
 
     def run(
         self,
@@ -88,8 +85,6 @@ class Executor:
         for name, value in zip(proto.output, results, strict=False):
             if name:
                 scope[name] = value
-                if name in self._keep and not value.is_constant:
-                    self.kept[name] = logical(value)
 
     def _expand(self, node: Node) -> list[Value]:
         """Run the ONNX project's own definition of an operator in terms of others."""

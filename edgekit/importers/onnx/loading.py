@@ -127,6 +127,8 @@ def _check_graph(model: onnx.ModelProto, source: str) -> None:
     if len(model.graph.node) > _MAX_NODES:
         raise EdgekitError(f"{source} has {len(model.graph.node)} nodes; at most {_MAX_NODES} "
                            "are read")
+    # Before version 4 constants had to be listed as inputs, too; many exporters never did.
+    model.ir_version = max(model.ir_version, 4)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:

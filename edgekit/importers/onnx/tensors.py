@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 # LiteRT computes in float32: narrower and wider floats become that at import.
-_OTHER_FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+_OTHER_FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}) | {
+    value for name, value in TensorProto.DataType.items() if name.startswith(("FLOAT8", "FLOAT4"))}
 _NARROW = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8,
            TensorProto.INT2: np.int8, TensorProto.UINT2: np.uint8}  # fmt: skip
 
@@ -26,13 +27,8 @@ def numpy_type(elem_type: int) -> np.dtype[Any]:
         return np.dtype(np.float32)
     if elem_type in _NARROW:
         return np.dtype(_NARROW[elem_type])
-    if elem_type in _FLOAT8:
-        return np.dtype(np.float32)
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
-
-
-_FLOAT8 = frozenset(
-    value for name, value in TensorProto.DataType.items() if name.startswith(("FLOAT8", "FLOAT4")))
+    dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
+    return dtype
 
 
 def type_name(elem_type: int) -> str:

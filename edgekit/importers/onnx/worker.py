@@ -17,7 +17,7 @@ from edgekit.importers._convert_worker import Arrays, Endpoint, first_line
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
-from edgekit.importers.onnx.loading import load
+from edgekit.importers.onnx.loading import infer_shapes, load
 from edgekit.importers.onnx.tensors import numpy_type, type_name
 from edgekit.importers.onnx.values import Value, channels_last, inverse, logical
 
@@ -67,7 +67,37 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
         tuple(_with_channels_last(port) if port.name in moved else port for port in ports),
         call, model, notes=_type_notes(model), reference=_Session(model, source, moved),
         layouts=dict.fromkeys(sorted(moved), "nhwc"),
+        inside=_OnnxInside(model, source, nhwc=nhwc),
     )  # fmt: skip
+
+
+class _OnnxInside:
+    """The inner values of an ONNX graph; satisfies ``_bisect_worker.Inside``."""
+
+    def __init__(self, model: onnx.ModelProto, source: str, *, nhwc: bool) -> None:
+        self._model, self._source, self._nhwc = model, source, nhwc
+        self._makers = {name: node for node in model.graph.node for name in node.output if name}
+
+    def names(self) -> list[str]:
+        """Float values that nodes of the main graph compute."""
+        inferred = infer_shapes(self._model)
+        types = {item.name: item.type.tensor_type.elem_type for item in inferred.graph.value_info}
+        return [name for name in self._makers if types.get(name) == onnx.TensorProto.FLOAT]
+
+    def endpoint(self, names: Sequence[str]) -> Endpoint:
+        """The graph with other outputs."""
+        probe = onnx.ModelProto()
+        probe.CopyFrom(self._model)
+        del probe.graph.output[:]
+        probe.graph.output.extend(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in names)
+        return endpoint_of(probe, self._source, nhwc=self._nhwc)
+
+    def describe(self, name: str) -> str:
+        """The node and its operator."""
+        node = self._makers[name]
+        return f"{node.op_type} '{node.name or name}'"
 
 
 def _moved(ports: Sequence[Port], source: str) -> frozenset[str]:
@@ -105,9 +135,9 @@ def _port(item: onnx.ValueInfoProto, source: str) -> Port:
     tensor = item.type.tensor_type
     if tensor.elem_type == onnx.TensorProto.STRING:
         return Port(item.name, (), "string")
-    names = tuple(size.dim_param for size in tensor.shape.dim)
-    shape = (tuple(size.dim_value if size.HasField("dim_value") else -1
-                   for size in tensor.shape.dim) if tensor.HasField("shape") else None)
+    names = tuple("" if size.dim_param == "?" else size.dim_param for size in tensor.shape.dim)
+    shape = (tuple(size.dim_value if size.dim_value > 0 else -1 for size in tensor.shape.dim)
+             if tensor.HasField("shape") else None)
     return Port(item.name, shape, numpy_type(tensor.elem_type).name, axes=names)
 
 
