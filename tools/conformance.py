@@ -34,7 +34,7 @@ from onnx import TensorProto, numpy_helper
 from edgekit.core.errors import EdgekitError
 from edgekit.core.sandbox import Sandbox, WorkerError
 
-KINDS = ("node", "pytorch-converted", "pytorch-operator")
+KINDS = ("node", "pytorch-converted", "pytorch-operator", "light")
 TYPES = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL,
          TensorProto.UINT8, TensorProto.INT8}  # fmt: skip
 TRAINING = ("ai.onnx.preview.training",)
@@ -74,6 +74,9 @@ def load_cases(kinds: Sequence[str]) -> Iterator[tuple[Case | None, str]]:
     from onnx.backend.test import loader
 
     for kind in kinds:
+        if kind == "light":
+            yield from ((case, "") for case in _light_cases())
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = loader.load_model_tests(kind=kind)
@@ -84,6 +87,14 @@ def load_cases(kinds: Sequence[str]) -> Iterator[tuple[Case | None, str]]:
             yield (None, rule) if rule else (Case(
                 test.name, kind, model.SerializeToString(), data, test.rtol, test.atol,
                 operators), "")
+
+
+def _light_cases() -> Iterator[Case]:
+    """Whole networks with made-up weights; onnxruntime computes what is expected of them."""
+    from onnx.backend.test import data
+
+    for path in sorted((Path(data.__path__[0]) / "light").glob("*.onnx")):
+        yield Case(path.stem, "light", path.read_bytes(), (), 1e-3, 1e-5, ())
 
 
 def _model_and_data(test: Any) -> tuple[onnx.ModelProto, tuple[tuple[Any, Any], ...]]:  # noqa: ANN401

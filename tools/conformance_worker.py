@@ -2,6 +2,8 @@
 
 import signal
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,14 +23,24 @@ from edgekit.importers.onnx.tensors import numpy_type
 TIMEOUT_SECONDS = 120
 
 Result = tuple[str, str, tuple[str, ...]]
+Convert = Callable[[str, onnx.ModelProto, dict[str, tuple[int, ...]], Path], bytes]
 
 
 def run_edgekit(case: Any) -> Result:  # noqa: ANN401
     """Through edgekit's importer."""
+    return _in_time(case, _by_edgekit)
+
+
+def run_onnx2tf(case: Any) -> Result:  # noqa: ANN401
+    """Through onnx2tf."""
+    return _in_time(case, _by_onnx2tf)
+
+
+def _in_time(case: Any, convert_one: Convert) -> Result:  # noqa: ANN401
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(TIMEOUT_SECONDS)
     try:
-        return _run(case)
+        return _run(case, convert_one)
     finally:
         signal.alarm(0)
 
@@ -37,15 +49,18 @@ def _out_of_time(_number: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"not done in {TIMEOUT_SECONDS} s")
 
 
-def _run(case: Any) -> Result:  # noqa: ANN401
+def _run(case: Any, convert_one: Convert) -> Result:  # noqa: ANN401
     model = onnx.ModelProto()
     model.ParseFromString(case.model)
     baked: tuple[str, ...] = ()
-    names = [item.name for item in model.graph.input]
+    stored = {tensor.name for tensor in model.graph.initializer}
+    names = [item.name for item in model.graph.input if item.name not in stored]
+    if not case.data:
+        case = replace(case, data=(_by_onnxruntime(model, names),))
     first = dict(zip(names, case.data[0][0], strict=False))
     while True:
         try:
-            problem = _all_data(case, model, names)
+            problem = _all_data(case, model, names, convert_one)
         except NeedsConstantError as error:
             fresh = _to_bake(error.value, first, baked)
             if not fresh or len(case.data) > 1:
@@ -56,9 +71,24 @@ def _run(case: Any) -> Result:  # noqa: ANN401
             return "failed" if problem else "passed", problem, baked
 
 
-def _all_data(case: Any, model: onnx.ModelProto, names: list[str]) -> str:  # noqa: ANN401
+def _by_onnxruntime(model: onnx.ModelProto, names: list[str]) -> tuple[list[Any], list[Any]]:
+    """Random inputs, and what onnxruntime makes of them."""
+    from edgekit.importers.onnx.reference import Session, port_of
+
+    ports = [port_of(item, "model") for item in model.graph.input if item.name in names]
+    generator = np.random.default_rng(0)
+    inputs = {port.name: generator.normal(size=shape).astype(port.dtype) for port, shape in zip(
+        ports, settle_shapes("model", ports, {}), strict=True)}
+    outputs = Session(model, "model", frozenset()).run(inputs)
+    return [inputs[name] for name in names], [outputs[o.name] for o in model.graph.output]
+
+
+def _all_data(
+    case: Any, model: onnx.ModelProto, names: list[str], convert_one: Convert  # noqa: ANN401
+) -> str:
     for inputs, expected in case.data:
-        problem = _one(case, model, dict(zip(names, inputs, strict=False)), expected)
+        feeds = dict(zip(names, inputs, strict=False))
+        problem = _one(case, model, feeds, expected, convert_one)
         if problem:
             return problem
     return ""
@@ -79,27 +109,24 @@ def _bake(model: onnx.ModelProto, values: dict[str, Any]) -> None:
         numpy_helper.from_array(np.asarray(array), name) for name, array in values.items())
 
 
-def _one(case: Any, model: onnx.ModelProto, feeds: dict[str, Any], expected: Any) -> str:  # noqa: ANN401
-    from edgekit.importers.onnx.worker import endpoint_of
-
-    feeds = {item.name: np.asarray(feeds[item.name]) for item in model.graph.input
+def _one(
+    case: Any, model: onnx.ModelProto, feeds: dict[str, Any], expected: Any,  # noqa: ANN401
+    convert_one: Convert,
+) -> str:  # fmt: skip
+    given = {item.name: np.asarray(feeds[item.name]) for item in model.graph.input
              if item.name in feeds}
-    endpoint = endpoint_of(model, case.name)
-    shapes = {port.name: feeds[port.name].shape for port in endpoint.inputs}
-    settled = settle_shapes(case.name, endpoint.inputs,
-                            {name: shape for name, shape in shapes.items() if shape and all(shape)})
-    traced = trace(endpoint, settled, case.name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        data = settle_open_shapes(finish(convert(traced, case.name, path.parent), traced,
-                                         endpoint.clean_name), path)
+        data = convert_one(case.name, model, {n: a.shape for n, a in given.items()}, path)
         path.write_bytes(data)
         made = Model(data, case.name, Provenance("onnx", case.name))
         io = {"input_index": made.signature.inputs, "output_index": made.signature.outputs}
-        given = {port.name: np.ascontiguousarray(feeds[port.name].astype(port.dtype))
-                 for port in endpoint.inputs}
-        got = runtime.invoke(str(path), io, given)
-        runtime.interpreter.cache_clear()
+        fed = {spec.name: np.ascontiguousarray(given[spec.name].astype(spec.dtype))
+               for spec in made.inputs}
+        try:
+            got = runtime.invoke(str(path), io, fed)
+        finally:
+            runtime.interpreter.cache_clear()
     for item, want in zip(model.graph.output, expected, strict=False):
         problem = _compare(item.name, got[item.name], np.asarray(want), case)
         if problem:
@@ -107,10 +134,36 @@ def _one(case: Any, model: onnx.ModelProto, feeds: dict[str, Any], expected: Any
     return ""
 
 
+def _by_edgekit(
+    name: str, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], path: Path
+) -> bytes:
+    from edgekit.importers.onnx.worker import endpoint_of
+
+    endpoint = endpoint_of(model, name)
+    settled = settle_shapes(name, endpoint.inputs,
+                            {port.name: shapes[port.name] for port in endpoint.inputs
+                             if shapes[port.name] and all(shapes[port.name])})
+    traced = trace(endpoint, settled, name)
+    return settle_open_shapes(finish(convert(traced, name, path.parent), traced,
+                                     endpoint.clean_name), path)
+
+
+def _by_onnx2tf(
+    name: str, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], path: Path
+) -> bytes:
+    from edgekit.importers.onnx.onnx2tf_worker import named, run_onnx2tf
+
+    raw = run_onnx2tf(model, shapes, name, path.parent)
+    return named(raw, list(shapes), [output.name for output in model.graph.output])
+
+
 def _compare(name: str, got: Any, want: Any, case: Any) -> str:  # noqa: ANN401
     kind = onnx.helper.np_dtype_to_tensor_dtype(want.dtype)
     if got.dtype != numpy_type(kind):
         return f"{name} is {got.dtype}, not {want.dtype}"
+    if got.shape != want.shape and want.ndim > 2 and (
+            got.shape == np.moveaxis(want, 1, -1).shape):
+        got = np.moveaxis(got, -1, 1)  # onnx2tf gives pictures with their channels last
     if got.shape != want.shape:
         return f"{name} has shape {got.shape}, not {want.shape}"
     if not np.allclose(got, want, rtol=case.rtol, atol=max(case.atol, 1e-6), equal_nan=True):

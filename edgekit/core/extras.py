@@ -37,4 +37,16 @@ EXTRAS: dict[str, Extra] = {
         ("tensorflow", "keras", "onnx", "onnxruntime"), ("onnx", "onnxruntime"),
         "import ONNX files, with onnxruntime as the proof",
         f"{_TENSORFLOW} 'onnx>=1.23.2' 'onnxruntime>=1.31.1'"),
+    "onnx2tf": Extra(
+        ("tensorflow", "keras", "onnx", "onnxruntime", "onnx2tf"),
+        ("onnx2tf", "onnx-graphsurgeon", "sng4onnx", "onnxsim", "psutil"),
+        "import ONNX files with onnx2tf instead (--onnx-importer onnx2tf)",
+        f"{_TENSORFLOW} 'onnx>=1.23.2' 'onnxruntime>=1.31.1' 'onnx2tf==1.28.8' "
+        "'onnx-graphsurgeon' 'sng4onnx' 'onnxsim' 'psutil'"),
+    "torch": Extra(
+        ("torch", "litert_torch", "transformers", "safetensors"),
+        ("torch", "litert-torch", "transformers", "safetensors"),
+        "import PyTorch programs, TorchScript, modules and Hugging Face folders",
+        "pip install 'torch==2.13.*' 'litert-torch==0.10.*' 'transformers>=5.24' "
+        "'safetensors>=0.8'"),
 }  # fmt: skip

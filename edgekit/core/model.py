@@ -54,7 +54,8 @@ class Provenance:
     """Where a Model came from.
 
     Attributes:
-        format: ``keras``, ``saved-model``, ``python``, ``tflite``.
+        format: ``keras``, ``saved-model``, ``onnx``, ``pytorch``, ``huggingface``, ``python``,
+            ``tflite``.
         source: Name of the file, folder or function, without folders.
         sha256: Of the source's bytes, when it is a file that was changed on the way; None for a
             .tflite taken as it is, whose ``Model.sha256`` says it.
@@ -69,6 +70,21 @@ class Provenance:
     parity: tuple[Parity, ...] = ()
 
 
+@dataclass(frozen=True)
+class Companion:
+    """A file that an app needs beside the model: a tokenizer's vocabulary.
+
+    Attributes:
+        path: Where it goes in a bundle, with forward slashes.
+        kind: ``tokenizer`` or ``preprocessor``, as manifests have it.
+        data: Its bytes, as they were beside the source.
+    """
+
+    path: str
+    kind: str
+    data: bytes
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """An immutable TFLite model and everything that travels with it.
@@ -80,6 +96,7 @@ class Model:
         descriptions: How each input is prepared, by input name.
         labels: Class names, in the order of the output; empty when unknown.
         files: Files appended to the .tflite (TFLite metadata's associated files), by name.
+        companions: Files that travel beside the .tflite into packages for apps.
         constraints: What later steps must keep, by weight tensor name: ``sparse(...)``.
         ranges: Activation ranges that training learnt, by tensor name; quantize uses them.
     """
@@ -90,6 +107,7 @@ class Model:
     descriptions: "Mapping[str, InputDescription]" = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
+    companions: tuple[Companion, ...] = ()
     constraints: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 

@@ -2,7 +2,15 @@
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers import keras, onnx, python_source, savedmodel, tflite
+from edgekit.importers import (
+    huggingface,
+    keras,
+    onnx,
+    python_source,
+    pytorch,
+    savedmodel,
+    tflite,
+)
 from edgekit.importers.base import Importer, ImportOptions
 
 # The first row that recognises the source takes it.
@@ -11,6 +19,8 @@ IMPORTERS: dict[str, Importer] = {
     "keras": keras.KERAS,
     "saved-model": savedmodel.SAVED_MODEL,
     "onnx": onnx.ONNX,
+    "pytorch": pytorch.PYTORCH,
+    "huggingface": huggingface.HUGGING_FACE,
     "python": python_source.PYTHON,
 }
 

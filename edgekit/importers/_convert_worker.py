@@ -29,7 +29,7 @@ _CONTROL_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While"
 _STATEFUL = re.compile(r"Assign\w*VariableOp|ResourceScatter\w+|ResourceApply\w+|Assign(Add|Sub)?")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FRAMES = re.compile(r"Exception encountered when|Graph execution error|Detected at node|File \""
-                     r"|<stack traces|\[\[|Arguments received by")  # fmt: skip
+                     r"|<stack traces|\[\[|Arguments received by|in user code")  # fmt: skip
 FORBIDDEN = frozenset({"WriteFile", "ReadFile", "MatchingFiles", "PyFunc", "PyFuncStateless",
                        "EagerPyFunc"})  # fmt: skip
 _FORBIDDEN_IN_CALL = FORBIDDEN | {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}

@@ -2,20 +2,31 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgekit.core import _runtime_worker as runtime
 from edgekit.core.edit import make_names_unique, name_of, to_bytes, to_objects
 from edgekit.core.graph import read_graph
 from edgekit.core.model import DEFAULT_SIGNATURE
-from edgekit.importers._convert_worker import Traced
 
 # Their outputs' sizes depend on values; no run can tell them.
 _SIZED_BY_VALUES = frozenset({"WHERE", "UNIQUE", "RANGE", "SEGMENT_SUM", "NON_MAX_SUPPRESSION_V4",
                               "NON_MAX_SUPPRESSION_V5"})  # fmt: skip
 
 
-def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> bytes:
+class Named(Protocol):
+    """What has names for its inputs and outputs: ``Traced``, or a PyTorch module."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+
+
+def finish(raw: bytes, traced: Named, clean_name: Callable[[str], str]) -> bytes:
     """One signature with the source's own names, and unique names for all tensors.
 
     Args:
@@ -37,7 +48,7 @@ def finish(raw: bytes, traced: Traced, clean_name: Callable[[str], str]) -> byte
                 main.tensors[index].name = name.encode()
                 named.add(index)
     make_names_unique(model)
-    model.signatureDefs = [_signature(traced, inputs, outputs)]
+    model.signatureDefs = [signature_of(traced.inputs, traced.outputs, inputs, outputs)]
     return to_bytes(model)
 
 
@@ -75,7 +86,11 @@ def _ports_of(model: Any) -> tuple[list[int], list[int]]:  # noqa: ANN401
     return ordered(signature.inputs), ordered(signature.outputs)
 
 
-def _signature(traced: Traced, inputs: list[int], outputs: list[int]) -> Any:  # noqa: ANN401
+def signature_of(
+    input_names: tuple[str, ...], output_names: tuple[str, ...], inputs: list[int],
+    outputs: list[int],
+) -> Any:  # noqa: ANN401 - SignatureDefT
+    """The one signature of a Model: names and tensor indices, in the source's order."""
     from ai_edge_litert import schema_py_generated as schema
 
     def maps(names: tuple[str, ...], indices: list[int]) -> list[Any]:
@@ -89,8 +104,8 @@ def _signature(traced: Traced, inputs: list[int], outputs: list[int]) -> Any:  #
     signature = schema.SignatureDefT()
     signature.signatureKey = DEFAULT_SIGNATURE.encode()
     signature.subgraphIndex = 0
-    signature.inputs = maps(traced.inputs, inputs)
-    signature.outputs = maps(traced.outputs, outputs)
+    signature.inputs = maps(input_names, inputs)
+    signature.outputs = maps(output_names, outputs)
     return signature
 
 

@@ -50,12 +50,16 @@ _SIZE_WORDS = frozenset({
     "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv",
     "IntTrueDiv", "IsNonOverlappingAndDenseIndicator", "TruncToFloat", "TruncToInt", "RoundToInt",
     "RoundDecimal", "ToFloat", "Identity", "Max", "Min", "Pow", "And", "Or", "Not", "Eq", "Ne",
-    "Lt", "Le", "Gt", "Ge", "True", "False", "Piecewise", "Abs",
+    "Lt", "Le", "Gt", "Ge", "True", "False", "Piecewise", "Abs", "Symbol", "Integer", "Rational",
+    "Float", "Add", "Mul", "positive", "negative", "nonnegative", "integer", "real", "finite",
+    "precision",
 })  # fmt: skip
 _SYMBOL = re.compile(r"(s|u|zf|zuf|z)\d+")
+_QUOTED = re.compile(r"'((?:s|u|zf|zuf|z)\d+|[-+\d.e]+)'")
 _SIZE = re.compile(r"[\w\s+\-*/%(),.<>=!&|~]*")
-_UNSAFE_IN_NAMES = re.compile(r"[^\w.:\- /\[\]{},\"]")
-_UNSAFE_IN_SPECS = re.compile(r"[()=;\n\\']|default_factory|__enum__")
+_NAME = re.compile(r"[\w.]*")
+_UNSAFE_IN_PATHS = re.compile(r"[()=;\n\\'\"]")
+_UNSAFE_IN_SPECS = re.compile(r"[()=;\n']|\\(?![\"\\])|default_factory|__enum__")
 _PAYLOAD = re.compile(r"(weight|tensor)_\d+")
 
 
@@ -154,7 +158,8 @@ def _check_graph(path: Path, program: Any) -> None:  # noqa: ANN401
         elif key in ("in_spec", "out_spec"):
             if _UNSAFE_IN_SPECS.search(str(value)):
                 raise _unsafe(path, f"'{value}' as the structure of its inputs or outputs")
-        elif (key == "name" or key.endswith("_name")) and _UNSAFE_IN_NAMES.search(str(value)):
+        elif (key in ("name", "as_name") and not _NAME.fullmatch(str(value))) or (
+                key.endswith("_name") and _UNSAFE_IN_PATHS.search(str(value))):
             raise _unsafe(path, f"'{value}' as a name")
     if foreign:
         shown = ", ".join(list(foreign)[:_MOST_NAMED])
@@ -165,6 +170,7 @@ def _check_graph(path: Path, program: Any) -> None:  # noqa: ANN401
 
 
 def _is_size(text: str) -> bool:
+    text = _QUOTED.sub(r"\1", text)
     words = re.findall(r"[^\W\d]\w*", text)
     return (_SIZE.fullmatch(text) is not None and re.search(r"\.\s*[^\W\d]", text) is None
             and all(word in _SIZE_WORDS or _SYMBOL.fullmatch(word) for word in words))

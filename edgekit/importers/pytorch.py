@@ -8,7 +8,7 @@ from edgekit.importers._torch import EXTRA, import_in_child, require_torch
 from edgekit.importers._torch_file import AS_PROGRAM, check_program, kind_of
 from edgekit.importers.base import ImportOptions
 
-_SUFFIXES = (".pt2", ".pt", ".jit", ".pth", ".ts", ".torchscript")
+_SUFFIXES = (".pt2", ".pt", ".pth", ".jit")
 _WORKER = "edgekit.importers._torch_worker"
 _FUNCTIONS = {"program": "convert_program", "script": "convert_script", "pickle": "refuse_pickle"}
 

@@ -32,7 +32,8 @@ class PackagedFile:
 
     Attributes:
         path: Relative to the bundle's folder, with forward slashes.
-        kind: ``model`` for the ``.tflite`` to deploy, ``labels``, ``c`` for C and C++ sources.
+        kind: ``model`` for the ``.tflite`` to deploy, ``labels``, ``c`` for C and C++ sources,
+            ``tokenizer`` and ``preprocessor`` for files that came with the source.
     """
 
     path: str

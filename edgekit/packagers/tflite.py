@@ -12,7 +12,7 @@ class _Tflite:
     name = "tflite"
 
     def package(self, request: PackageRequest, folder: Path) -> list[PackagedFile]:
-        """Write ``model.tflite``, and ``labels.txt`` for code that reads no metadata.
+        """Write ``model.tflite``, ``labels.txt`` for code that reads no metadata, companions.
 
         Raises:
             EdgekitError: Labels or descriptions that metadata cannot hold.
@@ -23,6 +23,11 @@ class _Tflite:
             lines = "".join(f"{label}\n" for label in request.model.labels)
             (folder / "labels.txt").write_bytes(lines.encode())
             files.append(PackagedFile("labels.txt", "labels"))
+        for companion in request.model.companions:
+            path = folder / companion.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(companion.data)
+            files.append(PackagedFile(companion.path, companion.kind))
         return files
 
 

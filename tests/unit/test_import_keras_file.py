@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from edgekit.core.errors import EdgekitError
-from edgekit.importers import _keras_file
+from edgekit.importers import _archive, _keras_file
 from edgekit.importers._keras_file import check_archive, check_config, keras_version, parse_config
 
 

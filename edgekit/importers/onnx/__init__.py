@@ -14,7 +14,6 @@ from edgekit.importers._tensorflow import import_in_child, require_tensorflow
 from edgekit.importers.base import ImportOptions
 
 EXTRA = "onnx"
-_WORKER = "edgekit.importers.onnx.worker"
 
 
 class _Onnx:
@@ -43,7 +42,12 @@ class _Onnx:
         if size > MAX_FILE_BYTES:
             raise EdgekitError(f"{source} is larger than 2 GB; what it converts to cannot be",
                                "a TFLite file can be at most 2 GB")
-        return import_in_child(self.format, "convert_onnx", source, options, worker=_WORKER)
+        if options.onnx_importer == "onnx2tf":
+            require_tensorflow("import with onnx2tf", "onnx2tf")
+            return import_in_child(self.format, "convert_with_onnx2tf", source, options,
+                                   worker=f"{__name__}.onnx2tf_worker")
+        return import_in_child(self.format, "convert_onnx", source, options,
+                               worker=f"{__name__}.worker")
 
 
 ONNX = _Onnx()

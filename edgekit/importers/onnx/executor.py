@@ -20,7 +20,7 @@ from edgekit.importers._convert_worker import first_line
 from edgekit.importers.onnx.functions import function_body
 from edgekit.importers.onnx.node import Node, Operator, operator_key
 from edgekit.importers.onnx.operators import OPERATORS
-from edgekit.importers.onnx.tensors import numpy_type, to_numpy
+from edgekit.importers.onnx.tensors import dense, numpy_type, to_numpy
 from edgekit.importers.onnx.values import Value, arranged, logical, make, sizes_of, transposed
 
 # A constant that is larger than this and than what it is made of is left to the device to compute.
@@ -65,7 +65,7 @@ class Executor:
         for tensor in graph.initializer:
             scope[tensor.name] = Value(to_numpy(tensor))
         for sparse in graph.sparse_initializer:
-            scope[sparse.values.name] = Value(_dense(sparse))
+            scope[sparse.values.name] = Value(dense(sparse))
         scope.update(inputs)
         for proto in graph.node:
             self._execute(proto, scope, opsets or self._opsets)
@@ -101,16 +101,6 @@ class Executor:
                     proto.input[position] = ""
             self._execute(proto, inner, opsets)
         return [inner[name] for name in body.output if name in inner]
-
-
-def _dense(sparse: onnx.SparseTensorProto) -> NDArray[Any]:
-    values, indices = to_numpy(sparse.values), to_numpy(sparse.indices)
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        dense.reshape(-1)[indices] = values
-    else:
-        dense[tuple(indices.T)] = values
-    return dense
 
 
 def _folded(node: Node, operator: Operator) -> list[Value] | None:
@@ -163,11 +153,12 @@ def _applied(node: Node, operator: Operator) -> list[Value]:
     with tf.name_scope(_scope_name(node)):
         try:
             if operator.layout == "elementwise":
-                return _elementwise(node, operator)
+                return [_settled(value) for value in _elementwise(node, operator)]
             arguments: list[Any] = list(node.inputs)
             if operator.layout == "logical":
                 arguments = [None if v is None else logical(v) for v in arguments]
-            return [_as_value(result) for result in _listed(operator.function(node, *arguments))]
+            return [_settled(_as_value(result))
+                    for result in _listed(operator.function(node, *arguments))]
         except EdgekitError:
             raise
         except Exception as error:
@@ -191,6 +182,15 @@ def _as_value(result: Any) -> Value:  # noqa: ANN401
     if isinstance(result, np.ndarray):
         return Value(result)
     return Value(tf.convert_to_tensor(result) if result is not None else np.zeros(0, np.float32))
+
+
+def _settled(value: Value) -> Value:
+    """Constants in ONNX's order; LiteRT has no empty tensors, so these are constants, too."""
+    if isinstance(value, Value) and value.is_static and 0 in value.shape:
+        return Value(np.zeros([size or 0 for size in value.shape], value.dtype))
+    if isinstance(value, Value) and value.is_constant and value.perm is not None:
+        return Value(logical(value))
+    return value
 
 
 def _elementwise(node: Node, operator: Operator) -> list[Value]:

@@ -21,6 +21,17 @@ def to_numpy(proto: onnx.TensorProto) -> NDArray[Any]:
         array.shape)
 
 
+def dense(sparse: onnx.SparseTensorProto) -> NDArray[Any]:
+    """A tensor that is stored by its elements other than zero."""
+    values, indices = to_numpy(sparse.values), to_numpy(sparse.indices)
+    filled = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        filled.reshape(-1)[indices] = values
+    else:
+        filled[tuple(indices.T)] = values
+    return filled
+
+
 def numpy_type(elem_type: int) -> np.dtype[Any]:
     """The type that an element type is computed in."""
     if elem_type in _OTHER_FLOATS:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Perm = tuple[int, ...]
 
+_MOST_AXES = 6  # that TRANSPOSE takes
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -120,7 +122,24 @@ def transposed(data: Any, axes: Sequence[int]) -> Any:  # noqa: ANN401
     moved = [axis for axis in axes if sizes[axis] != 1]
     if moved == sorted(moved) and None not in sizes:
         return tf.reshape(data, [sizes[axis] for axis in axes])
+    if len(axes) > _MOST_AXES:
+        return _moved_one_by_one(data, axes)
     return tf.transpose(data, axes)
+
+
+def _moved_one_by_one(data: Any, axes: Sequence[int]) -> Any:  # noqa: ANN401
+    """The same in steps of four axes each: what goes to its place passes those before it."""
+    sizes = _sizes(data)
+    order = list(range(len(axes)))
+    for place, axis in enumerate(axes):
+        at = order.index(axis)
+        passed, behind = order[place:at], order[at + 1:]
+        if passed:
+            parts = [order[:place], passed, [axis], behind]
+            opened = tf.reshape(data, [math.prod(sizes[i] for i in part) for part in parts])
+            data = tf.transpose(opened, [0, 2, 1, 3])
+            order = [*order[:place], axis, *passed, *behind]
+    return tf.reshape(data, [sizes[axis] for axis in axes])
 
 
 def logical(value: Value) -> Any:  # noqa: ANN401

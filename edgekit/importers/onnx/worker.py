@@ -1,6 +1,6 @@
 """Runs in the child process: an ONNX file as an endpoint, and onnxruntime as its reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import replace
 from typing import Any
@@ -9,21 +9,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers import _tensorflow_worker as tensorflow_worker
-from edgekit.importers._convert_worker import Arrays, Endpoint, first_line
+from edgekit.importers._convert_worker import Endpoint
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
 from edgekit.importers.onnx.loading import infer_shapes, load
+from edgekit.importers.onnx.reference import NHWC, Session, port_of
 from edgekit.importers.onnx.tensors import numpy_type, type_name
-from edgekit.importers.onnx.values import Value, channels_last, inverse, logical
+from edgekit.importers.onnx.values import Value, logical
 
 _MOST_NAMED = 6
 _CAMERA_CHANNELS = (1, 3, 4)
-_NHWC = channels_last(4)
 
 
 def convert_onnx(request: Request) -> Imported:
@@ -51,11 +50,11 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
     executor = Executor(model)
-    ports = tuple(_port(item, source) for item in inputs)
+    ports = tuple(port_of(item, source) for item in inputs)
     moved = _moved(ports, source) if nhwc else frozenset()
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
-        values = {name: Value(tensor, _NHWC if name in moved else None)
+        values = {name: Value(tensor, NHWC if name in moved else None)
                   for name, tensor in tensors.items()}
         results = executor.run(model.graph, values)
         # An output that is a constant, or an input as it is, needs a tensor of its own.
@@ -65,7 +64,7 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
     return Endpoint(
         f"onnxruntime {onnxruntime.__version__}",
         tuple(_with_channels_last(port) if port.name in moved else port for port in ports),
-        call, model, notes=_type_notes(model), reference=_Session(model, source, moved),
+        call, model, notes=_type_notes(model), reference=Session(model, source, moved),
         layouts=dict.fromkeys(sorted(moved), "nhwc"),
         inside=_OnnxInside(model, source, nhwc=nhwc),
     )  # fmt: skip
@@ -112,8 +111,8 @@ def _moved(ports: Sequence[Port], source: str) -> frozenset[str]:
 
 def _with_channels_last(port: Port) -> Port:
     assert port.shape is not None
-    return replace(port, shape=tuple(port.shape[axis] for axis in _NHWC),
-                   axes=tuple(port.axes[axis] for axis in _NHWC) if port.axes else ())
+    return replace(port, shape=tuple(port.shape[axis] for axis in NHWC),
+                   axes=tuple(port.axes[axis] for axis in NHWC) if port.axes else ())
 
 
 def _refuse_unsupported(model: onnx.ModelProto, source: str) -> None:
@@ -125,20 +124,6 @@ def _refuse_unsupported(model: onnx.ModelProto, source: str) -> None:
             for op, names in sorted(found.items())]
     raise EdgekitError(f"{source} uses operators that edgekit cannot import: {'; '.join(rows)}",
                        "replace them in the source model, or cut that part of the graph off")
-
-
-def _port(item: onnx.ValueInfoProto, source: str) -> Port:
-    if not item.type.HasField("tensor_type"):
-        kind = item.type.WhichOneof("value") or "untyped"
-        raise EdgekitError(f"{source}: input '{item.name}' is a {kind.removesuffix('_type')}; on a "
-                           "device, inputs are arrays of numbers")
-    tensor = item.type.tensor_type
-    if tensor.elem_type == onnx.TensorProto.STRING:
-        return Port(item.name, (), "string")
-    names = tuple("" if size.dim_param == "?" else size.dim_param for size in tensor.shape.dim)
-    shape = (tuple(size.dim_value if size.dim_value > 0 else -1 for size in tensor.shape.dim)
-             if tensor.HasField("shape") else None)
-    return Port(item.name, shape, numpy_type(tensor.elem_type).name, axes=names)
 
 
 def _type_notes(model: onnx.ModelProto) -> list[str]:
@@ -156,46 +141,3 @@ def _type_notes(model: onnx.ModelProto) -> list[str]:
 def _name(dtype: np.dtype[Any]) -> str:
     kind = onnx.helper.np_dtype_to_tensor_dtype(dtype)
     return type_name(kind)
-
-
-class _Session:
-    """onnxruntime on the same file, on one thread; it starts with its first run."""
-
-    def __init__(self, model: onnx.ModelProto, source: str, moved: frozenset[str]) -> None:
-        self._model, self._source, self._moved = model, source, moved
-        self._session: Any = None
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """The reference's outputs by name, in the types of the imported model."""
-        if self._session is None:
-            self._session = self._open()
-        types = {item.name: item.type for item in self._session.get_inputs()}
-        feeds = {name: self._given(name, array).astype(_runtime_type(types[name]), copy=False)
-                 for name, array in inputs.items() if name in types}
-        names = [item.name for item in self._model.graph.output]
-        results = self._session.run(names, feeds)
-        return {name: np.asarray(array).astype(numpy_type(
-            onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)), copy=False)
-            for name, array in zip(names, results, strict=True)}
-
-    def _given(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        """An input in the source's own order of axes."""
-        return array.transpose(inverse(_NHWC)) if name in self._moved else array
-
-    def _open(self) -> Any:  # noqa: ANN401
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            return onnxruntime.InferenceSession(self._model.SerializeToString(), options,
-                                                providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise EdgekitError(
-                f"onnxruntime cannot load {self._source}: {first_line(error)}",
-                "without it nothing proves that the import is right") from error
-
-
-def _runtime_type(text: str) -> np.dtype[Any]:
-    """NumPy's type for onnxruntime's "tensor(float16)"."""
-    name = text.removeprefix("tensor(").removesuffix(")")
-    return np.dtype({"float": "float32", "double": "float64"}.get(name, name))

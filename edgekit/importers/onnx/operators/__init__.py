@@ -5,6 +5,7 @@ the ONNX project's own definition of it, where there is one.
 """
 
 from edgekit.importers.onnx.node import Operator
+from edgekit.importers.onnx.operators.activations import ACTIVATIONS
 from edgekit.importers.onnx.operators.assembling import ASSEMBLING
 from edgekit.importers.onnx.operators.attention import ATTENTION
 from edgekit.importers.onnx.operators.control import CONTROL
@@ -13,16 +14,22 @@ from edgekit.importers.onnx.operators.detection import DETECTION
 from edgekit.importers.onnx.operators.elementwise import ELEMENTWISE
 from edgekit.importers.onnx.operators.indexing import INDEXING
 from edgekit.importers.onnx.operators.layout import LAYOUT
+from edgekit.importers.onnx.operators.making import MAKING
 from edgekit.importers.onnx.operators.matmul import MATMUL
 from edgekit.importers.onnx.operators.normalization import NORMALIZATION
+from edgekit.importers.onnx.operators.padding import PADDING
 from edgekit.importers.onnx.operators.pooling import POOLING
 from edgekit.importers.onnx.operators.quantization import QUANTIZATION
 from edgekit.importers.onnx.operators.recurrent import RECURRENT
 from edgekit.importers.onnx.operators.reduction import REDUCTION
 from edgekit.importers.onnx.operators.resize import RESIZE
+from edgekit.importers.onnx.operators.scattering import SCATTERING
 from edgekit.importers.onnx.operators.signal import SIGNAL
+from edgekit.importers.onnx.operators.softmax import SOFTMAX
+from edgekit.importers.onnx.operators.sorting import SORTING
 
 OPERATORS: dict[str, Operator] = {
+    **ACTIVATIONS,
     **ASSEMBLING,
     **ATTENTION,
     **CONTROL,
@@ -31,12 +38,17 @@ OPERATORS: dict[str, Operator] = {
     **ELEMENTWISE,
     **INDEXING,
     **LAYOUT,
+    **MAKING,
     **MATMUL,
     **NORMALIZATION,
+    **PADDING,
     **POOLING,
     **QUANTIZATION,
     **RECURRENT,
     **REDUCTION,
     **RESIZE,
+    **SCATTERING,
     **SIGNAL,
+    **SOFTMAX,
+    **SORTING,
 }

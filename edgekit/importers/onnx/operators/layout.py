@@ -8,7 +8,23 @@ import numpy as np
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
-from edgekit.importers.onnx.values import Merged, Value, inverse, logical, make, sizes_of
+from edgekit.importers.onnx.operators.kernels import int32
+from edgekit.importers.onnx.values import Merged, Value, arranged, inverse, logical, make, sizes_of
+
+Group = tuple[range, range]  # old axes, and the new axes that they become
+
+_IMAGE_AXES = 4
+_DROPOUT_WITH_INPUTS, _DROPOUT_WITH_BOOL_MASK = 12, 10
+
+
+def physical(x: Value, axis: int) -> int:
+    """Where one of ONNX's axes, counted from either end, lies in memory."""
+    return axis % x.rank if x.perm is None else x.perm.index(axis % x.rank)
+
+
+def unmerged(x: Value) -> Value:
+    """The value with every axis in an order that ``perm`` can say."""
+    return Value(logical(x)) if x.merged is not None else x
 
 
 def transpose(node: Node, x: Value) -> Value:
@@ -16,20 +32,20 @@ def transpose(node: Node, x: Value) -> Value:
     perm = node.attr("perm", list(range(x.rank))[::-1])
     if x.is_constant:
         return Value(np.ascontiguousarray(x.data.transpose(perm)))
-    if x.merged is not None:
-        x = Value(logical(x))
+    x = unmerged(x)
     current = x.perm or tuple(range(x.rank))
     back = inverse(perm)
     return make(x.data, tuple(back[axis] for axis in current))
 
 
-def reshape(node: Node, x: Value, shape: Value) -> Value:
+def reshape(node: Node, x: Value, shape: Value | None = None) -> Value:
     """Reshape, where zeros copy a size and -1 takes what is left."""
-    if not shape.is_constant:
-        return Value(tf.reshape(logical(x), tf.cast(logical(shape), tf.int32)))
-    wanted = [int(size) for size in shape.data]
+    if shape is not None and not shape.is_constant:
+        return Value(tf.reshape(logical(x), int32(logical(shape))))
+    wanted = [int(size) for size in node.setting("shape", 1)]
     if not node.attr("allowzero", 0):
-        wanted = [x.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
+        return reshaped(x, [x.shape[axis] if size == 0 else size
+                            for axis, size in enumerate(wanted)])
     return reshaped(x, wanted)
 
 
@@ -39,18 +55,21 @@ def flatten(node: Node, x: Value) -> Value:
     axis = axis + x.rank if axis < 0 else axis
     if not x.is_static:
         sizes = sizes_of(logical(x))
-        return Value(tf.reshape(logical(x), [_product(sizes[:axis]), _product(sizes[axis:])]))
+        return Value(tf.reshape(logical(x), [math.prod(sizes[:axis]), math.prod(sizes[axis:])]))
     sizes = [int(size or 0) for size in x.shape]
     return reshaped(x, [math.prod(sizes[:axis]), math.prod(sizes[axis:])])
 
 
 def squeeze(node: Node, x: Value, *_axes: Value) -> Value:
-    """Squeeze axes of size 1."""
-    axes = node.setting("axes", 1)
-    axes = ([axis for axis, size in enumerate(x.shape) if size == 1] if axes is None
-            else [axis % x.rank for axis in np.atleast_1d(axes)])
+    """Squeeze axes of size 1: the given ones, or all."""
+    given = np.atleast_1d(node.setting("axes", 1, []))
+    axes = ([axis % x.rank for axis in given] if given.size
+            else [axis for axis, size in enumerate(x.shape) if size == 1])
     kept = [axis for axis in range(x.rank) if axis not in axes]
-    x = Value(logical(x)) if x.merged is not None else x
+    for axis in axes:
+        if x.shape[axis] not in (1, None):
+            raise node.error(f"squeezes axis {axis}, which has the size {x.shape[axis]}")
+    x = unmerged(x)
     if x.is_constant:
         return Value(x.data.reshape([x.data.shape[axis] for axis in kept]))
     current = x.perm or tuple(range(x.rank))
@@ -61,31 +80,31 @@ def squeeze(node: Node, x: Value, *_axes: Value) -> Value:
 
 def unsqueeze(node: Node, x: Value, *_axes: Value) -> Value:
     """Put in axes of size 1."""
-    axes = [int(axis) for axis in np.atleast_1d(node.setting("axes", 1))]
+    axes = [int(axis) for axis in np.atleast_1d(node.setting("axes", 1, []))]
     rank = x.rank + len(axes)
     new = sorted(axis % rank for axis in axes)
     old = [axis for axis in range(rank) if axis not in new]
-    x = Value(logical(x)) if x.merged is not None else x
+    x = unmerged(x)
     if x.is_constant:
         return Value(np.expand_dims(x.data, tuple(new)))
-    current = x.perm or tuple(range(x.rank))
     sizes = sizes_of(x.data)
-    order = [*new, *(old[axis] for axis in current)]
-    # The new axes go where they do not part the others; for the plain order, in their own places.
+    # The new axes go in front, where they part no others; for the plain order, in their places.
     if x.perm is None:
         plain = iter(sizes)
         return Value(tf.reshape(x.data, [1 if axis in new else next(plain)
                                          for axis in range(rank)]))
-    return make(tf.reshape(x.data, [1] * len(new) + sizes), tuple(order))
+    return make(tf.reshape(x.data, [1] * len(new) + sizes),
+                (*new, *(old[axis] for axis in x.perm)))
 
 
 def reshaped(x: Value, wanted: Sequence[int | None]) -> Value:
     """A reshape that keeps the layout where it can.
 
     Old and new axes fall into the smallest groups of equal size. A group whose old axes lie in
-    order beside each other in memory becomes its new axes where it is; if the one group that does
-    not is the last axis alone, the order is noted (``Merged``) for the fully connected layer
-    that mostly follows, which permutes its rows instead of the data.
+    order beside each other in memory becomes its new axes where it is. Where one does not, and it
+    is the last axis of a flatten, the order is noted (``Merged``) for the fully connected layer
+    that mostly follows, which permutes its rows instead of the data; elsewhere each group's axes
+    are brought together first.
     """
     if x.merged is not None or x.perm is None or not x.is_static or None in wanted:
         return Value(_plain(logical(x), wanted))
@@ -101,39 +120,59 @@ def reshaped(x: Value, wanted: Sequence[int | None]) -> Value:
     return _regrouped(x, old, new, groups)
 
 
-def _regrouped(
-    x: Value, old: Sequence[int], new: Sequence[int], groups: Sequence[tuple[range, range]]
-) -> Value:
+def _regrouped(x: Value, old: Sequence[int], new: Sequence[int], groups: Sequence[Group]) -> Value:
     assert x.perm is not None
-    order: list[tuple[int, range]] = []  # of each kept group: where it starts in memory
-    for before, after in groups:
-        places = [x.perm.index(axis) for axis in before if old[axis] != 1]
-        if places != list(range(places[0], places[0] + len(places))) if places else False:
-            return _flattened(x, old, new, groups)
-        order.append((places[0] if places else -1, after))
-    physical = [axis for _, after in sorted(order, key=lambda item: item[0]) for axis in after]
-    return make(tf.reshape(x.data, [new[axis] for axis in physical]), tuple(physical))
+    filled = [axis for axis in x.perm if old[axis] != 1]  # sizes of 1 are nowhere in memory
+    places = [[filled.index(axis) for axis in before if old[axis] != 1] for before, _ in groups]
+    if all(run == list(range(run[0], run[0] + len(run))) for run in places if run):
+        order = sorted(range(len(groups)), key=lambda g: places[g][0] if places[g] else -1)
+        data = x.data
+    else:
+        flat = _flattened(x, old, new, groups)
+        if flat is not None:
+            return flat
+        order = _order_of_groups(old, new, groups, places, filled)
+        data = arranged(x, tuple(axis for g in order for axis in groups[g][0]))
+    perm = tuple(axis for g in order for axis in groups[g][1])
+    return make(tf.reshape(data, [new[axis] for axis in perm]), perm)
+
+
+def _order_of_groups(
+    old: Sequence[int], new: Sequence[int], groups: Sequence[Group],
+    places: Sequence[Sequence[int]], filled: Sequence[int],
+) -> list[int]:  # fmt: skip
+    """An order for groups whose axes have to move, that what follows will probably want.
+
+    An image's groups go where the largest of their axes is, which leaves channels behind where
+    they are split off and joined again. In fewer axes, as the heads of an attention are, the
+    innermost stays innermost, and all others are in ONNX's order.
+    """
+    if len(new) >= _IMAGE_AXES:
+        return sorted(range(len(groups)), key=lambda g: max(
+            ((old[filled[place]], place) for place in places[g]), default=(0, -1))[1])
+    innermost = len(filled) - 1
+    return sorted(range(len(groups)), key=lambda g: innermost in places[g])
 
 
 def _flattened(
-    x: Value, old: Sequence[int], new: Sequence[int], groups: Sequence[tuple[range, range]]
-) -> Value:
-    """What a flatten before a fully connected layer gives; elsewhere the data is moved."""
+    x: Value, old: Sequence[int], new: Sequence[int], groups: Sequence[Group]
+) -> Value | None:
+    """What a flatten before a fully connected layer gives; None where this is none."""
     before, after = groups[-1]
     assert x.perm is not None
     leading = [axis for axis in range(before.start) if old[axis] != 1]
     behind = [axis for axis in x.perm if axis in before]
-    in_front = [x.perm.index(axis) for axis in leading]
-    fits = (len(after) == 1 and in_front == list(range(len(leading)))
+    in_front = [axis for axis in x.perm if old[axis] != 1][:len(leading)]
+    fits = (len(after) == 1 and in_front == leading
             and [size for size in new[:-1] if size != 1] == [old[axis] for axis in leading])
     if not fits:
-        return Value(tf.reshape(logical(x), list(new)))
+        return None
     merged = Merged(tuple(old[axis] for axis in before),
                     tuple(axis - before.start for axis in behind))
     return Value(tf.reshape(x.data, list(new)), None, merged)
 
 
-def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, range]] | None:
+def _groups(old: Sequence[int], new: Sequence[int]) -> list[Group] | None:
     """The smallest runs of old and new axes with the same number of elements."""
     if 0 in old or 0 in new:
         return None
@@ -167,10 +206,6 @@ def _plain(data: Any, wanted: Sequence[int | None]) -> Any:  # noqa: ANN401
     return tf.reshape(data, list(wanted))
 
 
-def _product(sizes: Sequence[Any]) -> Any:  # noqa: ANN401
-    return math.prod(sizes) if sizes else 1
-
-
 def identity(_node: Node, x: Value, *_rest: Value) -> Value:
     """The same value."""
     return x
@@ -178,10 +213,17 @@ def identity(_node: Node, x: Value, *_rest: Value) -> Value:
 
 def dropout(node: Node, x: Value, *_rest: Value) -> tuple[Value, ...]:
     """Dropout does nothing at inference; its mask is all ones."""
+    ratio = node.attr("ratio", 0.5) if node.opset < _DROPOUT_WITH_INPUTS else (
+        node.constant(1, np.asarray(0.5)))
+    if node.opset >= _DROPOUT_WITH_INPUTS and node.constant(2, np.asarray(False)) and ratio != 0:
+        raise node.error("is in training mode: its output is random",
+                         "export the model for inference")
     if not node.wants(1):
         return (x,)
-    shape = [int(size or 1) for size in x.shape]
-    return x, Value(np.ones(shape, np.bool_))
+    kind = np.bool_ if node.opset >= _DROPOUT_WITH_BOOL_MASK else x.dtype
+    if x.is_static:
+        return x, Value(np.ones([int(size or 0) for size in x.shape], kind))
+    return x, Value(tf.fill(tf.shape(logical(x)), np.ones((), kind)))
 
 
 def shape(node: Node, x: Value) -> Value:

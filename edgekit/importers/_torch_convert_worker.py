@@ -1,0 +1,213 @@
+"""Runs in the child process: one PyTorch module through LiteRT's converter for PyTorch."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import litert_torch
+import numpy as np
+import torch
+from litert_torch import fx_infra
+from litert_torch.backend import debuginfo, lowerings
+from numpy.typing import NDArray
+
+from edgekit.core import _runtime_worker as runtime
+from edgekit.core.errors import EdgekitError
+from edgekit.core.graph import MAX_FILE_BYTES
+from edgekit.core.model import TensorSpec
+from edgekit.importers._names import named_outputs
+from edgekit.importers._shapes import Port
+
+FRAMEWORK = f"PyTorch {torch.__version__.partition('+')[0]}"
+HALF = (torch.float16, torch.bfloat16)
+
+_MOST_NAMED = 4
+_NO_SYMBOL = re.compile(r"Lowering not found")
+_FAILED_OP = re.compile(r"'((?:tfl|stablehlo|vhlo|chlo|func|tf)\.[\w.]+)' op")
+_FRAME = re.compile(r"Traceback|File \"|While executing|Original traceback|Use tlparse|\s*$")
+
+Arrays = dict[str, NDArray[Any]]
+Draw = Callable[[TensorSpec, np.random.Generator], NDArray[Any]]
+
+
+@dataclass
+class Source:
+    """A PyTorch module and how it is called.
+
+    Attributes:
+        module: What is called.
+        ports: Its tensors, in the order of ``rebuild``'s argument.
+        rebuild: Tensors to positional and keyword arguments.
+        examples: A sample of each input, where the source has one.
+        draw: Makes an input where nobody gave one.
+        notes: What had to be decided on the way here.
+    """
+
+    module: torch.nn.Module
+    ports: tuple[Port, ...]
+    rebuild: Callable[[Sequence[Any]], tuple[Sequence[Any], dict[str, Any]]]
+    examples: tuple[Any, ...] | None = None
+    draw: Draw = runtime.draw
+    notes: list[str] = field(default_factory=list)
+
+
+class Flat(torch.nn.Module):  # type: ignore[misc]
+    """The source as tensors in, tensors out, with names for both."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source.module
+        self.rebuild = source.rebuild
+        self.ports = source.ports
+        self.inputs = tuple(port.name for port in source.ports)
+        self.outputs: tuple[str, ...] = ()
+
+    def forward(self, *tensors: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        """The source's outputs that are tensors, in order."""
+        return tuple(self.results(tensors).values())
+
+    def results(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        """The source's outputs that are tensors, by name."""
+        arguments, keywords = self.rebuild(tensors)
+        found = named_outputs(self.source(*arguments, **keywords))
+        return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The reference's outputs for LiteRT's inputs, in types that NumPy has."""
+        tensors = [torch.from_numpy(np.array(inputs[port.name])).to(getattr(torch, port.dtype))
+                   for port in self.ports]
+        with torch.no_grad():
+            results = self.results(tensors)
+        return {name: value.detach().float().numpy() if value.dtype in HALF
+                else value.detach().numpy() for name, value in results.items()}
+
+
+def probe(flat: Flat, tensors: Sequence[Any], source: str) -> None:
+    """Run once, to name the outputs and to see whether it can run, and without a memory.
+
+    Raises:
+        EdgekitError: It fails, gives no tensor, or changes its buffers or inputs.
+    """
+    held = {**dict(flat.source.named_buffers()), **dict(flat.source.named_parameters()),
+            **{f"input {port.name}": tensor
+               for port, tensor in zip(flat.ports, tensors, strict=True)}}
+    before = {name: tensor._version for name, tensor in held.items()}  # noqa: SLF001
+    try:
+        with torch.no_grad():
+            results = flat.results(tensors)
+    except Exception as error:
+        shown = ", ".join(f"{port.name} {list(tensor.shape)} {port.dtype}"
+                          for port, tensor in zip(flat.ports, tensors, strict=True))
+        raise EdgekitError(f"{source} cannot be run on {shown}: {first_line(error)}",
+                           "choose sizes that it can run on with --input-shape") from error
+    changed = sorted(name for name, tensor in held.items()
+                     if tensor._version != before[name])  # noqa: SLF001
+    if changed:
+        raise EdgekitError(
+            f"{source} keeps state from one inference to the next: it changes "
+            f"{_list(changed)}", "make the state an input and an output, and call eval() before "
+            "the export: normalization layers in training keep a mean")
+    if not results:
+        raise EdgekitError(f"{source} gives no tensor", "return a tensor, a tuple or a dict")
+    for name, value in results.items():
+        if value.is_complex():
+            raise EdgekitError(f"{source}: output '{name}' is complex; LiteRT has real numbers",
+                               "return torch.view_as_real(...) of it")
+    flat.outputs = tuple(results)
+
+
+def convert(flat: Flat, tensors: Sequence[Any], source: str) -> bytes:
+    """LiteRT's converter, to built-in operators only; inputs and outputs in 32 bits.
+
+    Raises:
+        EdgekitError: Too large, or it cannot be exported or converted.
+    """
+    size = sum(tensor.nbytes for tensor in (*flat.parameters(), *flat.buffers()))
+    if size > MAX_FILE_BYTES:
+        raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
+                           "at most 2 GB")
+    try:
+        with _layer_names():
+            return bytes(litert_torch.convert(flat, tuple(tensors)).model_content())
+    except Exception as error:
+        raise _conversion_error(error, flat, tensors, source) from error
+
+
+@contextmanager
+def _layer_names() -> Iterator[None]:
+    """Let the converter name tensors by the module's path, not by the classes on the way."""
+    build = debuginfo._build  # noqa: SLF001
+    original = getattr(build, "_get_hierarchy", None)
+    if original is None:  # another version of the converter: its names are as good
+        yield
+        return
+    build._get_hierarchy = _path_of  # noqa: SLF001
+    try:
+        yield
+    finally:
+        build._get_hierarchy = original  # noqa: SLF001
+
+
+def _path_of(node: Any) -> str:  # noqa: ANN401
+    """``encoder/layer/0`` for a node within it; its own name for one that is in no layer."""
+    paths = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
+    path = str(paths[-1]) if paths else ""
+    path = re.sub(r"@\d+$", "", path).removeprefix("source").removeprefix(".")
+    return (path.replace(".", "/") or str(node.name)) + ";"
+
+
+def _conversion_error(
+    error: Exception, flat: Flat, tensors: Sequence[Any], source: str
+) -> EdgekitError:
+    """One error that lists the operators, where there are any to list."""
+    missing = _unsupported(flat, tensors) if _NO_SYMBOL.search(str(error)) else {}
+    if missing:
+        shown = "; ".join(f"{name} (in {_list(places)})" for name, places in missing.items())
+        hint = "replace them in the source with operators that LiteRT has"
+        if any("complex" in name for name in missing):
+            hint = "write them with real numbers: LiteRT has no complex ones"
+        if any("rand" in name or "bernoulli" in name for name in missing):
+            hint = "take the random numbers out of the model, or make them an input"
+        return EdgekitError(f"{source} uses operators that LiteRT does not have: {shown}", hint)
+    named = sorted(set(_FAILED_OP.findall(str(error))))
+    if named:
+        return EdgekitError(f"{source} uses operators that LiteRT does not have: "
+                            f"{', '.join(named)}: {first_line(error)}")
+    if "data-dependent" in str(error) or "concrete value" in str(error):
+        return EdgekitError(
+            f"{source} cannot be exported: what it computes, or a size, depends on the values: "
+            f"{first_line(error)}", "torch.where and fixed sizes can take the place of branches")
+    return EdgekitError(f"{source} cannot be converted: {first_line(error)}")
+
+
+def _unsupported(flat: Flat, tensors: Sequence[Any]) -> dict[str, list[str]]:
+    """Operators without a counterpart, each with the modules it is in."""
+    program = torch.export.export(flat, tuple(tensors), strict=False)
+    decomposed = fx_infra.decomp
+    for table in (decomposed.pre_convert_decomp(), decomposed.pre_lower_decomp()):
+        program = fx_infra.safe_run_decompositions(program, table, can_skip=False)
+    found: dict[str, list[str]] = {}
+    for node in program.graph.nodes:
+        if node.op != "call_function" or not hasattr(node.target, "_schema"):
+            continue
+        if lowerings.lookup(node.target) is None:
+            place = _path_of(node).rstrip(";")
+            places = found.setdefault(str(node.target).removesuffix(".default"), [])
+            if place not in places:
+                places.append(place)
+    return found
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def first_line(error: BaseException) -> str:
+    """The gist of PyTorch's error: its first line that is no frame around another."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    gist = next((line for line in lines if line and not _FRAME.match(line)), "")
+    shown = gist[:200].encode("utf-8", "replace").decode()
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
