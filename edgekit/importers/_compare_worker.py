@@ -77,9 +77,10 @@ def _disagreement(
     place = place_of_difference(lambda: endpoint.inside or GraphInside(traced, endpoint), shapes,
                                 inputs, request.source)
     where = f"; the two part at {place}" if place else ""
+    hint = ("write that part of the source in another way, and please report it: the import got "
+            "an operator wrong")
+    if request.data is None and meter.outputs[name].misfit:
+        hint = "random inputs may make no sense to this model: give real ones with --data"
     return EdgekitError(
         f"{request.source}: output '{name}' of the imported model is not {framework}'s: "
-        f"{problem}, on {meter.samples} {kind}{where}",
-        "write that part of the source in another way, and please report it: the import got an "
-        "operator wrong",
-    )
+        f"{problem}, on {meter.samples} {kind}{where}", hint)

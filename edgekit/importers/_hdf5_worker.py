@@ -8,8 +8,8 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 
 from edgekit.core.errors import EdgekitError
-from edgekit.importers._convert_worker import first_line
 from edgekit.importers._archive import MAX_BYTES
+from edgekit.importers._convert_worker import first_line
 from edgekit.importers._keras_file import check_config, keras_version, parse_config
 
 

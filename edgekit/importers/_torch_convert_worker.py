@@ -9,9 +9,11 @@ from typing import Any
 import litert_torch
 import numpy as np
 import torch
+import torch.fx.traceback
 from litert_torch import fx_infra
 from litert_torch.backend import debuginfo, lowerings
 from numpy.typing import NDArray
+from torch.utils import _pytree as pytree
 
 from edgekit.core import _runtime_worker as runtime
 from edgekit.core.errors import EdgekitError
@@ -65,14 +67,18 @@ class Flat(torch.nn.Module):  # type: ignore[misc]
         self.outputs: tuple[str, ...] = ()
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:  # noqa: ANN401
-        """The source's outputs that are tensors, in order."""
-        return tuple(self.results(tensors).values())
+        """The source's outputs that are tensors, in order; this is what is traced."""
+        if not isinstance(self.source, torch.fx.GraphModule):
+            return tuple(self.results(tensors).values())
+        # Called as a whole, an exported program would lose which layers its operators are of.
+        leaves = pytree.tree_leaves(self.rebuild(tensors), is_leaf=lambda leaf: leaf is None)
+        flat = torch.fx.Interpreter(self.source).run(*leaves, enable_io_processing=False)
+        return tuple(_tensors(self.source.graph.process_outputs(flat)).values())
 
     def results(self, tensors: Sequence[Any]) -> dict[str, Any]:
         """The source's outputs that are tensors, by name."""
         arguments, keywords = self.rebuild(tensors)
-        found = named_outputs(self.source(*arguments, **keywords))
-        return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+        return _tensors(self.source(*arguments, **keywords))
 
     def run(self, inputs: Arrays) -> Arrays:
         """The reference's outputs for LiteRT's inputs, in types that NumPy has."""
@@ -82,6 +88,11 @@ class Flat(torch.nn.Module):  # type: ignore[misc]
             results = self.results(tensors)
         return {name: value.detach().float().numpy() if value.dtype in HALF
                 else value.detach().numpy() for name, value in results.items()}
+
+
+def _tensors(results: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {name: value for name, value in named_outputs(results).items()
+            if isinstance(value, torch.Tensor)}
 
 
 def probe(flat: Flat, tensors: Sequence[Any], source: str) -> None:
@@ -129,10 +140,14 @@ def convert(flat: Flat, tensors: Sequence[Any], source: str) -> bytes:
         raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
                            "at most 2 GB")
     try:
-        with _layer_names():
+        with _layer_names(), torch.fx.traceback.preserve_node_meta(_is_program(flat)):
             return bytes(litert_torch.convert(flat, tuple(tensors)).model_content())
     except Exception as error:
         raise _conversion_error(error, flat, tensors, source) from error
+
+
+def _is_program(flat: Flat) -> bool:
+    return isinstance(flat.source, torch.fx.GraphModule)
 
 
 @contextmanager

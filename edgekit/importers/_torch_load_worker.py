@@ -248,18 +248,10 @@ def _argument_names(
 ) -> list[str]:
     """The names of ``forward``'s arguments; what is nested gets its path."""
     try:
-        bound = inspect.signature(module.forward).bind(*arguments, **keywords).arguments
-        signature = inspect.signature(module.forward).parameters
-    except TypeError:  # the run that follows says what is wrong with the call
-        bound, signature = {f"input_{i}": x for i, x in enumerate(arguments)}, {}
-    values: dict[str, Any] = {}
-    for name, value in bound.items():
-        star = signature.get(name)
-        if star is not None and star.kind is inspect.Parameter.VAR_KEYWORD:
-            values |= value
-        elif name not in keywords:
-            values[name] = value
-    values = {**values, **keywords}
+        bound = dict(inspect.signature(module.forward).bind_partial(*arguments).arguments)
+    except TypeError:  # too many: the run that follows says so
+        bound = {f"input_{position}": value for position, value in enumerate(arguments)}
+    values = {**bound, **keywords}
     paths = pytree.tree_flatten_with_path(values)[0]
     return unique("_".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in
                            paths[place][0]) for place in places)

@@ -21,7 +21,15 @@ from edgekit.importers.onnx.functions import function_body
 from edgekit.importers.onnx.node import Node, Operator, operator_key
 from edgekit.importers.onnx.operators import OPERATORS
 from edgekit.importers.onnx.tensors import dense, numpy_type, to_numpy
-from edgekit.importers.onnx.values import Value, arranged, logical, make, sizes_of, transposed
+from edgekit.importers.onnx.values import (
+    TensorList,
+    Value,
+    arranged,
+    logical,
+    make,
+    sizes_of,
+    transposed,
+)
 
 # A constant that is larger than this and than what it is made of is left to the device to compute.
 _MAX_INFLATED_BYTES = 1 << 16
@@ -175,8 +183,8 @@ def _listed(results: Any) -> Sequence[Any]:  # noqa: ANN401
 
 
 def _as_value(result: Any) -> Value:  # noqa: ANN401
-    if isinstance(result, Value):
-        return result
+    if isinstance(result, Value | TensorList):
+        return result  # type: ignore[return-value] # lists go where lists are taken
     if isinstance(result, np.generic):
         return Value(np.asarray(result))
     if isinstance(result, np.ndarray):
@@ -195,13 +203,26 @@ def _settled(value: Value) -> Value:
 
 def _elementwise(node: Node, operator: Operator) -> list[Value]:
     """Give the function its arguments in one common order of axes."""
-    values = [value for value in node.inputs if value is not None]
+    inputs = _with_old_axis(node)
+    values = [value for value in inputs if value is not None]
     rank = max(value.rank for value in values)
     layout = _common_layout(values, rank)
-    arguments = [None if v is None else _aligned(v, layout, rank) for v in node.inputs]
+    arguments = [None if v is None else _aligned(v, layout, rank) for v in inputs]
     results = _listed(operator.function(node, *arguments))
     return [Value(result.data, layout.perm, layout.merged) if isinstance(result, Value) else
             Value(_as_value(result).data, layout.perm, layout.merged) for result in results]
+
+
+def _with_old_axis(node: Node) -> Sequence[Value | None]:
+    """Before version 7, ``axis`` said at which axis of the first the second input begins."""
+    axis = node.attr("axis", None)
+    if node.opset >= 7 or axis is None or len(node.inputs) != 2:
+        return node.inputs
+    first, second = node.inputs
+    assert first is not None and second is not None
+    data = logical(second)
+    shape = [*sizes_of(data), *[1] * (first.rank - axis % first.rank - second.rank)]
+    return first, Value(data.reshape(shape) if second.is_constant else tf.reshape(data, shape))
 
 
 def _common_layout(values: Sequence[Value], rank: int) -> Value:

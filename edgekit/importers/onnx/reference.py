@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers._convert_worker import Arrays, first_line
-from edgekit.importers._shapes import Port
+from edgekit.importers._shapes import OPEN, Port
 from edgekit.importers.onnx.tensors import numpy_type
 from edgekit.importers.onnx.values import channels_last, inverse
 
@@ -33,7 +33,8 @@ def port_of(item: onnx.ValueInfoProto, source: str) -> Port:
     names = tuple("" if size.dim_param == "?" else size.dim_param for size in tensor.shape.dim)
     shape = (tuple(size.dim_value if size.dim_value > 0 else -1 for size in tensor.shape.dim)
              if tensor.HasField("shape") else None)
-    return Port(item.name, shape, numpy_type(tensor.elem_type).name, axes=names)
+    open_batch = shape is not None and shape[:1] == (OPEN,)
+    return Port(item.name, shape, numpy_type(tensor.elem_type).name, batched=open_batch, axes=names)
 
 
 class Session:
@@ -48,7 +49,7 @@ class Session:
         if self._session is None:
             self._session = self._open()
         types = {item.name: item.type for item in self._session.get_inputs()}
-        feeds = {name: self._given(name, array).astype(_runtime_type(types[name]), copy=False)
+        feeds = {name: np.asarray(self._given(name, array), _runtime_type(types[name]))
                  for name, array in inputs.items() if name in types}
         names = [item.name for item in self._model.graph.output]
         results = self._session.run(names, feeds)

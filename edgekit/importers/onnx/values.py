@@ -9,7 +9,7 @@ them into another one costs nothing at run time.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -80,6 +80,18 @@ class Value:
     def is_static(self) -> bool:
         """Whether all sizes are known."""
         return None not in self.shape
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """A sequence of tensors, or an empty optional: what is in them is known at import.
+
+    Attributes:
+        items: None in an empty optional.
+    """
+
+    items: tuple[Value, ...] | None
+    is_constant: ClassVar[bool] = False
 
 
 def dtype_of(data: Any) -> np.dtype[Any]:  # noqa: ANN401

@@ -6,6 +6,7 @@ the ONNX project's own definition of it, where there is one.
 
 from edgekit.importers.onnx.node import Operator
 from edgekit.importers.onnx.operators.activations import ACTIVATIONS
+from edgekit.importers.onnx.operators.algebra import ALGEBRA
 from edgekit.importers.onnx.operators.assembling import ASSEMBLING
 from edgekit.importers.onnx.operators.attention import ATTENTION
 from edgekit.importers.onnx.operators.control import CONTROL
@@ -13,6 +14,7 @@ from edgekit.importers.onnx.operators.convolution import CONVOLUTION
 from edgekit.importers.onnx.operators.detection import DETECTION
 from edgekit.importers.onnx.operators.elementwise import ELEMENTWISE
 from edgekit.importers.onnx.operators.indexing import INDEXING
+from edgekit.importers.onnx.operators.integer import INTEGER
 from edgekit.importers.onnx.operators.layout import LAYOUT
 from edgekit.importers.onnx.operators.making import MAKING
 from edgekit.importers.onnx.operators.matmul import MATMUL
@@ -24,12 +26,14 @@ from edgekit.importers.onnx.operators.recurrent import RECURRENT
 from edgekit.importers.onnx.operators.reduction import REDUCTION
 from edgekit.importers.onnx.operators.resize import RESIZE
 from edgekit.importers.onnx.operators.scattering import SCATTERING
+from edgekit.importers.onnx.operators.sequences import SEQUENCES
 from edgekit.importers.onnx.operators.signal import SIGNAL
 from edgekit.importers.onnx.operators.softmax import SOFTMAX
 from edgekit.importers.onnx.operators.sorting import SORTING
 
 OPERATORS: dict[str, Operator] = {
     **ACTIVATIONS,
+    **ALGEBRA,
     **ASSEMBLING,
     **ATTENTION,
     **CONTROL,
@@ -37,6 +41,7 @@ OPERATORS: dict[str, Operator] = {
     **DETECTION,
     **ELEMENTWISE,
     **INDEXING,
+    **INTEGER,
     **LAYOUT,
     **MAKING,
     **MATMUL,
@@ -48,6 +53,7 @@ OPERATORS: dict[str, Operator] = {
     **REDUCTION,
     **RESIZE,
     **SCATTERING,
+    **SEQUENCES,
     **SIGNAL,
     **SOFTMAX,
     **SORTING,

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
-from edgekit.importers.onnx.operators.computing import cast
-from edgekit.importers.onnx.operators.kernels import in_middle, int32, widened
-from edgekit.importers.onnx.operators.layout import physical, unmerged
+from edgekit.importers.onnx.operators.computing import cast, physical_axis, unmerged
+from edgekit.importers.onnx.operators.kernels import in_middle, int32, is_fed, widened
 from edgekit.importers.onnx.values import (
     Perm,
     Value,
@@ -27,7 +27,12 @@ _MOST_AXES = 6
 
 def concat(node: Node, *operands: Value) -> Value:
     """Concat, in the order of axes in which the fewest numbers move."""
-    axis = node.attr("axis", 1) % operands[0].rank
+    return concatenated(operands, node.attr("axis", 1))
+
+
+def concatenated(operands: Sequence[Value], axis: int) -> Value:
+    """Values one after the other along one of ONNX's axes."""
+    axis %= operands[0].rank
     # LiteRT has no empty tensors.
     filled = [x for x in operands if x.shape[axis] != 0]
     if len(filled) < 2:
@@ -70,11 +75,15 @@ def joined(parts: Sequence[Any], axis: int) -> Any:  # noqa: ANN401
 def split(node: Node, x: Value, *_sizes: Value) -> list[Value]:
     """Split into equal parts, or parts of given sizes."""
     axis = node.attr("axis", 0) % x.rank
+    return parts_of(x, axis, _split_sizes(node, x.shape[axis]))
+
+
+def parts_of(x: Value, axis: int, sizes: Sequence[int | None]) -> list[Value]:
+    """A value cut along one of ONNX's axes into parts of these sizes; None for equal ones."""
     x = unmerged(x)
-    sizes = _split_sizes(node, x.shape[axis])
     if len(sizes) == 1:
         return [x]
-    at = physical(x, axis)
+    at = physical_axis(x, axis)
     filled = [size for size in sizes if size != 0]
     data = widened(x.data, ["bool"])
     equal = len(set(filled)) == 1 and x.dtype != np.int64
@@ -107,7 +116,7 @@ def slice_(node: Node, x: Value, *_bounds: Value) -> Value:
     steps = node.setting("steps", 4) or [1] * len(starts)
     cuts = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        cuts[physical(x, axis)] = slice(int(start), int(end), int(step))
+        cuts[physical_axis(x, axis)] = slice(int(start), int(end), int(step))
     result = make(sliced(x.data, cuts), x.perm)
     return Value(logical(result)) if result.is_constant else result
 
@@ -129,7 +138,7 @@ def sliced(data: Any, cuts: dict[int, slice]) -> Any:  # noqa: ANN401
         return data
     if len(known) > _MOST_AXES:
         for axis, cut in cuts.items():
-            data = in_middle(data, axis, lambda part, cut=cut: sliced(part, {1: cut}))
+            data = in_middle(data, axis, partial(sliced, cuts={1: cut}))
         return data
     wide = widened(data)
     if None not in known and all(cut.step == 1 for cut in cuts.values()):
@@ -161,7 +170,7 @@ def _computed_slice(node: Node, x: Value) -> Value:
     steps = node.setting("steps", 4) or [1] * count
     cuts: list[Any] = [slice(None)] * x.rank
     for position, axis in enumerate(axes):
-        cuts[physical(x, axis)] = slice(starts[position], ends[position], int(steps[position]))
+        cuts[physical_axis(x, axis)] = slice(starts[position], ends[position], int(steps[position]))
     return make(cast(widened(x.data)[tuple(cuts)], x.dtype), x.perm)
 
 
@@ -186,12 +195,17 @@ def tile(node: Node, x: Value, repeats: Value, axis: Value | None = None) -> Val
     return make(cast(tf.tile(widened(x.data, ["int8"]), times), x.dtype), x.perm)
 
 
-def expand(_node: Node, x: Value, shape: Value) -> Value:
+def expand(node: Node, x: Value, shape: Value) -> Value:
     """Expand to a shape, whose sizes of 1 keep the tensor's."""
     x = unmerged(x)
+    if is_fed(shape):
+        node.constant(1)
     if not shape.is_constant or not x.is_static:
         sizes = tf.broadcast_dynamic_shape(tf.shape(logical(x)), int32(logical(shape)))
-        return Value(cast(tf.broadcast_to(widened(logical(x)), sizes), x.dtype))
+        result = tf.broadcast_to(widened(logical(x)), sizes)
+        if result.shape.rank is None or result.shape.as_list().count(None) > 1:
+            node.constant(1)
+        return Value(cast(result, x.dtype))
     known = [int(size or 0) for size in x.shape]
     wanted = list(np.broadcast_shapes(tuple(known), tuple(int(size) for size in shape.data)))
     if wanted == known:

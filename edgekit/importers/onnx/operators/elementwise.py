@@ -136,7 +136,7 @@ def clip(node: Node, x: Array, low: Array = None, high: Array = None) -> Array:
 
 def where(_node: Node, condition: Array, x: Array, y: Array) -> Array:
     """Where, with all three broadcast."""
-    return broadcast(tf.where, condition, x, y)
+    return cast(broadcast(tf.where, condition, widened(x), widened(y)), dtype_of(x))
 
 
 ELEMENTWISE: dict[str, Operator] = {

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.assembling import sliced
-from edgekit.importers.onnx.operators.computing import cast
+from edgekit.importers.onnx.operators.computing import cast, physical_axis, unmerged
 from edgekit.importers.onnx.operators.kernels import int32, widened
-from edgekit.importers.onnx.operators.layout import physical, unmerged
 from edgekit.importers.onnx.values import Value, dtype_of, logical, make, sizes_of
 
 
@@ -19,7 +18,7 @@ def gather(node: Node, x: Value, indices: Value) -> Value:
     """Gather slices along an axis."""
     axis = node.attr("axis", 0) % x.rank
     x = unmerged(x)
-    at = physical(x, axis)
+    at = physical_axis(x, axis)
     where = from_front(logical(indices), sizes_of(x.data)[at])
     # The indices' axes take the place of the one that they pick from.
     moved = [a + indices.rank - 1 if a > axis else a for a in x.perm or range(x.rank)]
@@ -141,6 +140,7 @@ def from_front_each(indices: Any, limits: Any) -> Any:  # noqa: ANN401
 def one_hot(node: Node, indices: Any, depth: Any, values: Any) -> Any:  # noqa: ANN401
     """OneHot; an index outside of [-depth, depth) is nowhere hot."""
     axis = node.attr("axis", -1)
+    axis = axis + len(indices.shape) + 1 if axis < 0 else axis
     count = depth.reshape(-1)[0] if isinstance(depth, np.ndarray) else tf.reshape(depth, [-1])[0]
     count = np.int32(count) if isinstance(count, np.generic) else tf.cast(count, tf.int32)
     where = from_front(indices if dtype_of(indices).kind in "iu" else cast(indices, np.int64),
@@ -158,7 +158,7 @@ def compress(node: Node, x: Value, condition: Value) -> Value:
     x = unmerged(x)
     if axis is None:
         x, axis = Value(tf.reshape(logical(x), [-1])), 0
-    at = physical(x, axis)
+    at = physical_axis(x, axis)
     count = condition.shape[0]
     if condition.is_constant:
         where = np.flatnonzero(condition.data).astype(np.int32)

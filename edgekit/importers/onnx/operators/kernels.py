@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgekit.importers.onnx.values import dtype_of, sizes_of
+from edgekit.importers.onnx.values import Value, dtype_of, sizes_of
 
 # The kernels that only move data take these; a few lack some of them, too.
 _MOVED = frozenset({"float32", "int32", "int64", "int8", "uint8", "bool"})
@@ -49,3 +49,9 @@ def int32(data: Any) -> Any:  # noqa: ANN401
         data = tf.clip_by_value(data, tf.constant(limits.min, tf.int64),
                                 tf.constant(limits.max, tf.int64))
     return tf.cast(data, tf.int32)
+
+
+def is_fed(x: Value) -> bool:
+    """Whether a value is an input of the model, of which nothing is known at import."""
+    return not x.is_constant and getattr(x.data, "op", None) is not None and (
+        x.data.op.type == "Placeholder")

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
+from edgekit.importers.onnx.operators.computing import unmerged
 from edgekit.importers.onnx.operators.kernels import int32
 from edgekit.importers.onnx.values import Merged, Value, arranged, inverse, logical, make, sizes_of
 
@@ -15,16 +16,6 @@ Group = tuple[range, range]  # old axes, and the new axes that they become
 
 _IMAGE_AXES = 4
 _DROPOUT_WITH_INPUTS, _DROPOUT_WITH_BOOL_MASK = 12, 10
-
-
-def physical(x: Value, axis: int) -> int:
-    """Where one of ONNX's axes, counted from either end, lies in memory."""
-    return axis % x.rank if x.perm is None else x.perm.index(axis % x.rank)
-
-
-def unmerged(x: Value) -> Value:
-    """The value with every axis in an order that ``perm`` can say."""
-    return Value(logical(x)) if x.merged is not None else x
 
 
 def transpose(node: Node, x: Value) -> Value:
@@ -41,12 +32,20 @@ def transpose(node: Node, x: Value) -> Value:
 def reshape(node: Node, x: Value, shape: Value | None = None) -> Value:
     """Reshape, where zeros copy a size and -1 takes what is left."""
     if shape is not None and not shape.is_constant:
-        return Value(tf.reshape(logical(x), int32(logical(shape))))
+        return _reshape_computed(node, x, shape)
     wanted = [int(size) for size in node.setting("shape", 1)]
     if not node.attr("allowzero", 0):
         return reshaped(x, [x.shape[axis] if size == 0 else size
                             for axis, size in enumerate(wanted)])
     return reshaped(x, wanted)
+
+
+def _reshape_computed(node: Node, x: Value, shape: Value) -> Value:
+    """A shape of which TensorFlow can tell all sizes but one: that one is what is left."""
+    told = tf.reshape(logical(x), int32(logical(shape))).shape
+    if told.rank is None or told.as_list().count(None) > 1:
+        node.constant(1)
+    return reshaped(x, [-1 if size is None else size for size in told])
 
 
 def flatten(node: Node, x: Value) -> Value:
@@ -63,12 +62,17 @@ def flatten(node: Node, x: Value) -> Value:
 def squeeze(node: Node, x: Value, *_axes: Value) -> Value:
     """Squeeze axes of size 1: the given ones, or all."""
     given = np.atleast_1d(node.setting("axes", 1, []))
-    axes = ([axis % x.rank for axis in given] if given.size
+    axes = ([int(axis) % x.rank for axis in given] if given.size
             else [axis for axis, size in enumerate(x.shape) if size == 1])
-    kept = [axis for axis in range(x.rank) if axis not in axes]
     for axis in axes:
         if x.shape[axis] not in (1, None):
             raise node.error(f"squeezes axis {axis}, which has the size {x.shape[axis]}")
+    return without_axis(x, *axes)
+
+
+def without_axis(x: Value, *axes: int) -> Value:
+    """The value without axes of size 1."""
+    kept = [axis for axis in range(x.rank) if axis not in axes]
     x = unmerged(x)
     if x.is_constant:
         return Value(x.data.reshape([x.data.shape[axis] for axis in kept]))
@@ -81,8 +85,13 @@ def squeeze(node: Node, x: Value, *_axes: Value) -> Value:
 def unsqueeze(node: Node, x: Value, *_axes: Value) -> Value:
     """Put in axes of size 1."""
     axes = [int(axis) for axis in np.atleast_1d(node.setting("axes", 1, []))]
+    return with_axis(x, *(axis % (x.rank + len(axes)) for axis in axes))
+
+
+def with_axis(x: Value, *axes: int) -> Value:
+    """The value with new axes of size 1; they are counted in the result."""
     rank = x.rank + len(axes)
-    new = sorted(axis % rank for axis in axes)
+    new = sorted(axes)
     old = [axis for axis in range(rank) if axis not in new]
     x = unmerged(x)
     if x.is_constant:

@@ -1,5 +1,6 @@
 """Pad."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,8 @@ from numpy.typing import NDArray
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.assembling import sliced
-from edgekit.importers.onnx.operators.computing import cast
+from edgekit.importers.onnx.operators.computing import cast, physical_axis, unmerged
 from edgekit.importers.onnx.operators.kernels import in_middle, int32, widened
-from edgekit.importers.onnx.operators.layout import physical, unmerged
 from edgekit.importers.onnx.values import Value, dtype_of, logical, make
 
 Pads = list[tuple[int, int]]
@@ -49,16 +49,14 @@ def _physical_pads(node: Node, x: Value) -> Pads:
     axes = list(range(x.rank)) if axes is None else axes
     pads = [(0, 0)] * x.rank
     for position, axis in enumerate(axes):
-        pads[physical(x, axis)] = (int(given[position]), int(given[position + len(axes)]))
+        pads[physical_axis(x, axis)] = (int(given[position]), int(given[position + len(axes)]))
     return pads
 
 
 def _fill(node: Node, data: Any) -> Any:  # noqa: ANN401
     """The number to pad with; None for zero."""
-    if node.given(2):
-        value = logical(node.inputs[2])  # type: ignore[arg-type]
-    else:
-        value = np.asarray(node.attr("value", 0.0))
+    value = (logical(node.inputs[2]) if node.given(2)  # type: ignore[arg-type]
+             else np.asarray(node.attr("value", 0.0)))
     if isinstance(value, np.ndarray):
         return value.reshape(()).astype(dtype_of(data)) if value.any() else None
     return cast(tf.reshape(value, []), dtype_of(data))
@@ -68,8 +66,8 @@ def _with_constant(data: Any, pads: Any, fill: Any) -> Any:  # noqa: ANN401
     if isinstance(pads, list) and len(pads) > _MOST_AXES:
         for axis, one in enumerate(pads):
             if any(one):
-                data = in_middle(data, axis, lambda part, one=one: _with_constant(
-                    part, [(0, 0), one, (0, 0)], fill))
+                data = in_middle(data, axis, partial(
+                    _with_constant, pads=[(0, 0), one, (0, 0)], fill=fill))
         return data
     if fill is None:
         return tf.pad(data, pads)
@@ -101,7 +99,7 @@ def _pad_computed(node: Node, x: Value, mode: str) -> Value:
     if mode != "constant":
         node.constant(1)
     pads = tf.transpose(tf.reshape(int32(logical(node.inputs[1])), [2, -1]))  # type: ignore[arg-type]
-    axes = [physical(x, axis) for axis in node.setting("axes", 3, list(range(x.rank)))]
+    axes = [physical_axis(x, axis) for axis in node.setting("axes", 3, list(range(x.rank)))]
     order = [axes.index(axis) if axis in axes else len(axes) for axis in range(x.rank)]
     if order != list(range(x.rank)):
         pads = tf.gather(tf.pad(pads, [(0, 1), (0, 0)]), order)

@@ -12,7 +12,6 @@ from edgekit.importers.onnx.operators.computing import (
     Array,
     absolute,
     cast,
-    is_float,
     order_of,
     physical_axis,
     reduced,
@@ -21,7 +20,7 @@ from edgekit.importers.onnx.operators.computing import (
     with_axis_last,
     without_axes,
 )
-from edgekit.importers.onnx.values import Value, arranged, make, static_shape
+from edgekit.importers.onnx.values import Value, arranged, dtype_of, make, static_shape
 
 _LARGEST = np.finfo(np.float32).max
 
@@ -61,7 +60,7 @@ class Reduction:
         return make(data, without_axes(x, axes))
 
     def _apply(self, data: Array, axes: list[int]) -> Array:
-        dtype = data.dtype
+        dtype = dtype_of(data)
         sizes = static_shape(data)
         if 0 in [sizes[axis] for axis in axes]:
             shape = [1 if i in axes else int(size or 0) for i, size in enumerate(sizes)]
@@ -74,13 +73,12 @@ class Reduction:
         return cast(self.after(wide) if self.after else wide, dtype)
 
 
-def _in_range(number: float, dtype: Any) -> Any:  # noqa: ANN401
+def _in_range(number: float, dtype: np.dtype[Any]) -> Any:  # noqa: ANN401
     """An infinity is a type's own extreme where it has none."""
-    kind = np.dtype(dtype if isinstance(dtype, np.dtype) else dtype.as_numpy_dtype)
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        return kind.type(min(max(number, limits.min), limits.max))
-    return kind.type(number > 0 if kind.kind == "b" else number)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return dtype.type(min(max(number, limits.min), limits.max))
+    return dtype.type(number > 0 if dtype.kind == "b" else number)
 
 
 def reduced_axes(node: Node, rank: int) -> list[int]:

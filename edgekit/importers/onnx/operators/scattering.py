@@ -42,8 +42,8 @@ def scatter_nd(node: Node, x: Any, indices: Any, updates: Any) -> Any:  # noqa: 
     else:
         rows = tf.reduce_sum(tuples * strides, -1) if depth > 1 else tuples
     data = _reshape(x, [math.prod(sizes[:depth]), *sizes[depth:]])
-    written_rows = written(node, data, _reshape(rows, [-1]), _reshape(updates, [-1, *sizes[depth:]]))
-    return _reshape(written_rows, sizes)
+    slices = _reshape(updates, [-1, *sizes[depth:]])
+    return _reshape(written(node, data, _reshape(rows, [-1]), slices), sizes)
 
 
 def _reshape(data: Any, shape: Any) -> Any:  # noqa: ANN401
@@ -104,10 +104,20 @@ def written(node: Node, data: Any, rows: Any, updates: Any) -> Any:  # noqa: ANN
         raise node.error(f"combines {dtype.name} numbers by '{how}'; LiteRT has that in 32 bits",
                          "cast them to int32 in the source model")
     wide = cast(data, np.float32 if dtype.kind == "f" else np.int32)
-    # The data's own rows take part, so that no row is without a number.
-    numbers = tf.concat([wide, cast(updates, dtype_of(wide))], 0)
-    ids = tf.concat([np.arange(count, dtype=np.int32), rows], 0)
-    return cast(_SEGMENTS[how](numbers, ids, count), dtype)
+    found = _SEGMENTS[how](cast(updates, dtype_of(wide)), rows, count)
+    if how == "mul":  # of no updates it is 1
+        return cast(wide * found, dtype)
+    # Of no updates it is the largest finite number, which an infinite one would not survive.
+    combined = (tf.maximum if how == "max" else tf.minimum)(wide, found)
+    behind = [1] * (len(wide.shape) - 1)
+    return cast(tf.where(_reshape(_is_updated(rows, count), [-1, *behind]), combined, wide), dtype)
+
+
+def _is_updated(rows: Any, count: int) -> Any:  # noqa: ANN401
+    if isinstance(rows, np.ndarray):
+        return np.isin(np.arange(count), rows)
+    zeros = np.zeros(int(rows.shape[0]), np.int32)
+    return tf.math.unsorted_segment_max(zeros, rows, count) >= 0
 
 
 def _last_writers(rows: Any, count: int) -> Any:  # noqa: ANN401

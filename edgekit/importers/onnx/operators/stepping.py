@@ -99,7 +99,8 @@ class _Steps:
     def _round(self, given: Any, mask: Any, states: list[Any]) -> tuple[Any, list[Any]]:  # noqa: ANN401
         outputs: list[Any] = []
         nows = _rows(given, self._count)
-        counts = [None] * self._count if mask is None else _rows(mask, self._count)
+        # (SPLIT does not take booleans.)
+        counts = [None if mask is None else mask[place] for place in range(self._count)]
         order = range(self._count)
         for place in reversed(order) if self._backwards else order:
             output, states = self._one(nows[place], counts[place], states)

@@ -8,10 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node
-from edgekit.importers.onnx.values import static_shape
+from edgekit.importers.onnx.values import sizes_of, static_shape
 
 Pads = list[tuple[int, int]]
 Sizes = Sequence[int | None]
+
+_MOST_PADDED = 3  # spatial axes: PAD takes five axes in all
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ def pooling_windows(node: Node, sizes: Sequence[int]) -> list[Window]:
         outputs = (math.ceil(room / stride) if up else room // stride) + 1
         if up and (outputs - 1) * stride >= size + before:
             outputs -= 1  # it would start in the padding behind
+        if outputs < 1:
+            raise node.error(f"has a window of {(k - 1) * dilation + 1} elements that does not "
+                             f"fit into {size + before + after}")
         windows.append(Window(size, k, stride, dilation, before, after, outputs))
     return windows
 
@@ -120,7 +125,18 @@ def bordered(data: Any, pads: Pads, fill: float = 0.0) -> Any:  # noqa: ANN401
     pads = [(max(before, 0), max(after, 0)) for before, after in pads]
     if not any(map(any, pads)):
         return data
-    around = [(0, 0), *pads, (0, 0)]
+    if len(pads) <= _MOST_PADDED:
+        return _filled(data, [(0, 0), *pads, (0, 0)], fill)
+    for axis, pair in enumerate(pads, 1):
+        sizes = sizes_of(data)
+        inner = math.prod(sizes[axis + 1 :])
+        flat = _filled(tf.reshape(data, [-1, sizes[axis], inner]), [(0, 0), pair, (0, 0)], fill)
+        data = tf.reshape(flat, [*sizes[:axis], sizes[axis] + sum(pair), *sizes[axis + 1 :]])
+    return data
+
+
+def _filled(data: Any, around: Pads, fill: float) -> Any:  # noqa: ANN401
+    # A fill of zero is PAD, which the runtime fuses into the convolution behind it; others PADV2.
     return tf.pad(data, around, constant_values=fill) if fill else tf.pad(data, around)
 
 

@@ -1,0 +1,121 @@
+"""The ONNX part of ``tools/bench``: latency against onnxruntime, time and memory of the import."""
+
+import json
+import math
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bench import PYTHON, ROOT, row, run
+
+MODELS = ROOT / ".cache" / "models"
+# File, and the sizes that its open dimensions get.
+REAL: dict[str, tuple[Path, dict[str, tuple[int, ...]]]] = {
+    "basic-pitch": (MODELS / "basic-pitch" / "nmp.onnx", {}),
+    "magika": (MODELS / "magika" / "model.onnx", {}),
+    "swift-f0": (MODELS / "swift-f0" / "model.onnx", {"audio": (1, 16000)}),
+    "silero-vad": (MODELS / "silero-vad" / "silero_vad_16k_op15.onnx", {"input": (1, 576)}),
+    "rapidocr det": (MODELS / "rapidocr" / "det.onnx", {"x": (1, 3, 320, 320)}),
+    "rapidocr rec": (MODELS / "rapidocr" / "rec.onnx", {"x": (1, 3, 48, 320)}),
+    "rapidocr cls": (MODELS / "rapidocr" / "cls.onnx", {"x": (1, 3, 48, 192)}),
+    "ddddocr": (MODELS / "ddddocr" / "common.onnx", {"input1": (1, 1, 64, 160)}),
+    "ddddocr det": (MODELS / "ddddocr" / "common_det.onnx", {}),
+}
+SMALL_BYTES = 5_000_000
+SMALL_SECONDS = 4.0
+LARGE_SECONDS, LARGE_TIMES = 60.0, 10.0
+
+_CONVERT = """
+import json, sys, edgekit
+shapes = {name: tuple(shape) for name, shape in json.loads(sys.argv[3]).items()}
+edgekit.load_model(sys.argv[1], input_shapes=shapes).save(sys.argv[2])
+"""
+_FRAMEWORKS = "import tensorflow, keras, onnx, onnxruntime"
+
+# Both runtimes in one process, run by run in turn, on the same random input.
+_BOTH = """
+import json, sys, time
+import numpy as np
+import onnxruntime
+from ai_edge_litert.interpreter import Interpreter
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+made = Interpreter(sys.argv[2], num_threads=1)
+made.allocate_tensors()
+generator = np.random.default_rng(0)
+feeds = {}
+runner = made.get_signature_runner()
+for name, d in runner.get_input_details().items():
+    if d["dtype"].__name__.startswith("float"):
+        feeds[name] = generator.uniform(-1, 1, d["shape"]).astype(d["dtype"])
+    else:
+        feeds[name] = generator.integers(0, 2, d["shape"]).astype(d["dtype"])
+    made.set_tensor(d["index"], feeds[name])
+def litert():
+    began = time.perf_counter(); made.invoke(); return time.perf_counter() - began
+def onnx():
+    began = time.perf_counter(); session.run(None, feeds); return time.perf_counter() - began
+end, count = time.perf_counter() + 1.0, 0
+while time.perf_counter() < end:
+    litert(); onnx()
+a, b = [], []
+end = time.perf_counter() + 4.0
+while time.perf_counter() < end or len(a) < 20:
+    a.append(litert()); b.append(onnx())
+print(json.dumps([float(np.median(a)) * 1e3, float(np.median(b)) * 1e3, len(a)]))
+"""
+
+
+def _convert(name: str, folder: str) -> Path:
+    source, shapes = REAL[name]
+    made = Path(folder) / f"{name.replace(' ', '-')}.tflite"
+    subprocess.run([PYTHON, "-c", _CONVERT, str(source), str(made), json.dumps(shapes)], check=True,
+                   cwd=ROOT, capture_output=True)
+    return made
+
+
+def latency(_count: int) -> bool:
+    """LiteRT on the imported file against onnxruntime on the source, one thread."""
+    ratios, within = [], True
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (source, _) in REAL.items():
+            made = _convert(name, folder)
+            done = subprocess.run([PYTHON, "-c", _BOTH, str(source), str(made)], check=True,
+                                  capture_output=True, text=True)
+            ours, theirs, runs = json.loads(done.stdout.splitlines()[-1])
+            ratios.append(ours / theirs)
+            within &= row(f"latency of {name}: LiteRT / onnxruntime", f"{ours:.3g} ms",
+                          f"{theirs:.3g} ms", ours / theirs, 1.5, f"medians of {runs}, in turn")
+    mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    return row("latency, geometric mean", "", "", mean, 1.05, f"{len(ratios)} models") and within
+
+
+def importing(count: int) -> bool:
+    """Seconds beyond importing the frameworks; memory against the file's size."""
+    within = True
+    command = [PYTHON, "-c", _FRAMEWORKS]
+    run(command)
+    bare = statistics.median(run(command).seconds for _ in range(count))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (source, shapes) in REAL.items():
+            size = source.stat().st_size
+            convert = [PYTHON, "-c", _CONVERT, str(source), f"{folder}/made.tflite",
+                       json.dumps(shapes)]
+            runs = [run(convert) for _ in range(count if size < SMALL_BYTES else 1)]
+            seconds = statistics.median(r.seconds for r in runs) - bare
+            if size < SMALL_BYTES:
+                within &= row(f"import of {name}, beyond frameworks", f"{seconds:.3g} s",
+                              f"{SMALL_SECONDS:g} s", seconds / SMALL_SECONDS, 1.0,
+                              f"{size / 1e6:.1f} MB, n {len(runs)}")
+                continue
+            memory = max(r.largest_bytes for r in runs)
+            row(f"import of {name}, {size / 1e6:.0f} MB: time", f"{runs[0].seconds:.3g} s",
+                f"{LARGE_SECONDS:g} s", runs[0].seconds / LARGE_SECONDS, 1.0, "once")
+            row(f"import of {name}: largest process / file", f"{memory / 1e6:.0f} MB",
+                f"{size / 1e6:.0f} MB", memory / size, LARGE_TIMES if size > 40e6 else None, "once")
+    return within
+
+
+BENCHMARKS = {"onnx-latency": latency, "onnx": importing}
