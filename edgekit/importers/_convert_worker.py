@@ -119,7 +119,7 @@ def _refuse_state(function: Any, source: str) -> None:  # noqa: ANN401
         if _STATEFUL.fullmatch(kind):
             raise EdgekitError(
                 f"{source} keeps state from one inference to the next ({kind})",
-                "make the state an input and an output; a Keras layer: stateful=False",
+                "make the state an input and an output; a Keras 2 layer: stateful=False",
             )
         if kind in _FORBIDDEN_IN_CALL:
             raise EdgekitError(f"{source} reads or writes files, or calls Python ({kind}); that "

@@ -126,11 +126,37 @@ def endpoint_of(model: Any, source: str, notes: list[str]) -> Endpoint:  # noqa:
     inputs, pack = _inputs(model, source)
     output_names = _output_names(model)
 
-    def call(tensors: dict[str, Any]) -> dict[str, Any]:
-        return named_outputs(pack(list(tensors.values())), output_names)
+    states = _states(model) if modern else {}
 
-    return Endpoint(framework, inputs, call, model, _name_cleaner(model, numbered=modern),
-                    notes + more_notes)
+    def call(tensors: dict[str, Any]) -> dict[str, Any]:
+        given = list(tensors.values())
+        if not states:
+            return named_outputs(pack(given), output_names)
+        own, before = given[:len(inputs)], given[len(inputs):]
+        # Keras reads and writes these tensors in place of the layers' variables.
+        with keras.StatelessScope(list(zip(states.values(), before, strict=True))) as scope:
+            results = named_outputs(pack(own), output_names)
+            after = {f"{name}_next": scope.get_current_value(variable)
+                     for name, variable in states.items()}
+        return {**results, **after}
+
+    ports = tuple(Port(name, _shape(variable.shape), _dtype(variable), batched=False)
+                  for name, variable in states.items())
+    if states:
+        more_notes = [*more_notes, "state that layers keep is an input and an output: "
+                      f"{', '.join(states)}; feed each ..._next back, zeros at first"]
+    return Endpoint(framework, (*inputs, *ports), call, model,
+                    _name_cleaner(model, numbered=modern), notes + more_notes)
+
+
+def _states(model: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What stateful layers keep from one inference to the next: variables by a name for each."""
+    found = {}
+    for layer in model._flatten_layers():  # noqa: SLF001
+        if getattr(layer, "stateful", False):
+            for position, variable in enumerate(getattr(layer, "states", None) or []):
+                found[f"{layer.name}_state_{position}"] = variable
+    return found
 
 
 def _inputs(model: Any, source: str) -> tuple[tuple[Port, ...], Callable[[list[Any]], Any]]:  # noqa: ANN401

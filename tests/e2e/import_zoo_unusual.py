@@ -53,6 +53,9 @@ def write_unusual(folder: Path, keras: Any, tf_keras: Any) -> None:
     keras.Model(frames, layers.LSTM(3)(frames)).save(folder / "open.keras")
     step = keras.Input((4, 3), batch_size=1, name="step")
     keras.Model(step, layers.LSTM(3, stateful=True)(step)).save(folder / "stateful.keras")
+    step_2 = tf_keras.Input((4, 3), batch_size=1, name="step")
+    tf_keras.Model(step_2, tf_keras.layers.LSTM(3, stateful=True)(step_2)).save(
+        folder / "stateful_2.h5")
     four = keras.Input((4, 3), batch_size=4, name="four")
     keras.Model(four, layers.Dense(3)(four)).save(folder / "batch_4.keras")
     square = keras.Input((4, 4), name="square")

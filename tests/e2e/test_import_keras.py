@@ -162,13 +162,31 @@ def test_code_in_a_file_is_not_run(zoo, name, message):
     ("weights_only.h5", "holds weights only", "model.save()"),
     ("quantized.keras", "layer 'dense' is quantized by Keras", "before model.quantize()"),
     ("open.keras", "dimension 1 of input 'frames' is open", "--input-shape frames=1,SIZE,4"),
-    ("stateful.keras", "keeps state", "stateful=False"),
+    ("stateful_2.h5", "keeps state", "stateful=False"),
     ("operators.keras", "LiteRT does not have: Erfinv, Svd", "none is put in silently"),
 ])  # fmt: skip
 def test_what_cannot_be_imported_says_why(zoo, name, message, hint):
     with pytest.raises(EdgekitError, match=message) as error:
         import_model(str(zoo / "unusual" / name))
     assert hint in error.value.hint
+
+
+def test_state_that_layers_keep_is_an_input_and_an_output(zoo):
+    """Fed back by hand, it gives what Keras gives from call to call."""
+    import keras
+
+    path = zoo / "unusual" / "stateful.keras"
+    model, source = import_model(str(path)), keras.saving.load_model(path)
+    states = [spec for spec in model.inputs if "_state_" in spec.name]
+    assert [spec.shape for spec in states] == [(1, 3), (1, 3)]
+    assert any("state that layers keep" in note for note in model.provenance.notes)
+    kept = {spec.name: np.zeros(spec.shape, np.float32) for spec in states}
+    output = next(spec.name for spec in model.outputs if not spec.name.endswith("_next"))
+    for seed in range(3):
+        step = np.random.default_rng(seed).normal(size=(1, 4, 3)).astype(np.float32)
+        got = model.run({"step": step, **kept})
+        assert np.allclose(got[output], source(step).numpy(), atol=1e-5)
+        kept = {name: got[f"{name}_next"] for name in kept}
 
 
 @pytest.mark.parametrize("name", ["compiled.keras", "compiled_2.keras", "compiled_2.h5"])

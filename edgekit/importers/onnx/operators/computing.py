@@ -68,7 +68,7 @@ def broadcast(function: Callable[..., Array], *arrays: Array) -> Array:
     full = [max(sizes) if 0 not in sizes else 0 for sizes in zip(*padded, strict=True)]
     runs = _runs([tuple(shape[axis] == 1 for shape in padded) for axis in range(rank)],
                  [axis for axis in range(rank) if full[axis] != 1])
-    fewer = [_reshaped(x, [math.prod(int(shape[axis] or 0) for axis in run) for run in runs])
+    fewer = [reshaped(x, [math.prod(int(shape[axis] or 0) for axis in run) for run in runs])
              for x, shape in zip(arrays, padded, strict=True)]
     if len(runs) > _KERNEL_RANK:
         sizes = [math.prod(int(full[axis]) for axis in run) for run in runs]
@@ -87,22 +87,30 @@ def _runs(patterns: Sequence[Any], axes: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _reshaped(x: Array, shape: Sequence[int]) -> Array:
+def reshaped(x: Array, shape: Sequence[Any]) -> Array:
+    """In another shape; a constant stays one."""
     return x.reshape(shape) if isinstance(x, np.ndarray) else tf.reshape(x, shape)
 
 
 def reduced(function: Callable[..., Array], x: Array, axes: Sequence[int]) -> Array:
     """Call a reduction, which keeps its axes with size 1.
 
-    Kernels reduce at most six axes; of more than four, neighbours of a kind become one.
+    Kernels take at most six axes: of more than four, neighbours of a kind become one, and where
+    these are still too many, one is reduced after the other.
     """
     sizes = static_shape(x)
     if len(sizes) <= _KERNEL_RANK or None in sizes:
         return function(x, axes, True)
     runs = _runs([axis in axes for axis in range(len(sizes))], range(len(sizes)))
-    fewer = tf.reshape(x, [math.prod(int(sizes[axis] or 0) for axis in run) for run in runs])
-    result = function(fewer, [i for i, run in enumerate(runs) if run[0] in axes], True)
-    return tf.reshape(result, [1 if axis in axes else size for axis, size in enumerate(sizes)])
+    fewer = [math.prod(int(sizes[axis] or 0) for axis in run) for run in runs]
+    over = [i for i, run in enumerate(runs) if run[0] in axes]
+    if len(runs) <= _KERNEL_RANK:
+        x = function(tf.reshape(x, fewer), over, True)
+    else:
+        for i in over:
+            x = function(tf.reshape(x, [-1, fewer[i], math.prod(fewer[i + 1:])]), [1], True)
+            fewer[i] = 1
+    return tf.reshape(x, [1 if axis in axes else size for axis, size in enumerate(sizes)])
 
 
 def order_of(x: Value) -> Perm:
@@ -126,7 +134,7 @@ def along_axis(vector: Array, x: Value, axis: int) -> Array:
     """A vector for one of ONNX's axes, with sizes of 1 so that it broadcasts in x's order."""
     shape = [1] * x.rank
     shape[physical_axis(x, axis)] = -1
-    return _reshaped(vector, shape)
+    return reshaped(vector, shape)
 
 
 def with_axis_last(x: Value, axis: int) -> tuple[int, ...]:
@@ -141,5 +149,5 @@ def without_axes(x: Value, axes: Sequence[int]) -> Perm:
 
 
 __all__ = ["absolute", "along_axis", "broadcast", "cast", "constant_scalar", "exact_quotient",
-           "inverse", "is_float", "order_of", "physical_axis", "reduced", "unmerged", "widened",
+           "inverse", "is_float", "order_of", "physical_axis", "reduced", "reshaped", "unmerged", "widened",
            "with_axis_last", "without_axes"]

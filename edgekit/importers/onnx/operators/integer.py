@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
-from edgekit.importers.onnx.operators.computing import Array, cast, is_float
+from edgekit.importers.onnx.operators.computing import Array, cast, reshaped
 from edgekit.importers.onnx.operators.convolution import conv
 from edgekit.importers.onnx.operators.matmul import product, swapped
 from edgekit.importers.onnx.operators.quantization import (
@@ -37,15 +37,11 @@ def _centred(node: Node, x: Value, zero: Value | None, shape: tuple[int, ...] = 
     offset = cast(logical(zero), np.float32)
     single = 1 in (zero.rank, *(zero.shape or ())) and zero.shape in ((), (1,))
     if single:
-        offset = _reshaped(offset, ())
+        offset = reshaped(offset, ())
         return Value(data - offset, x.perm, x.merged)
     if zero.rank == 1:
-        offset = _reshaped(offset, shape)
+        offset = reshaped(offset, shape)
     return Value(cast(logical(x), np.float32) - offset)
-
-
-def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
-    return x.reshape(shape) if isinstance(x, np.ndarray) else tf.reshape(x, shape)
 
 
 def _exact(node: Node, multiply: Callable[[Value], Value], weights: Value, depth: int,
@@ -122,7 +118,7 @@ def qlinear_matmul(node: Node, a: Value, a_scale: Value, a_zero: Value, b: Value
 
 def _by_row(x: Value) -> Array:
     data = logical(x)
-    return _reshaped(data, (-1, 1)) if x.rank == 1 and x.shape[0] != 1 else _single(x, data)
+    return reshaped(data, (-1, 1)) if x.rank == 1 and x.shape[0] != 1 else _single(x, data)
 
 
 def _by_column(x: Value) -> Array:
@@ -131,7 +127,7 @@ def _by_column(x: Value) -> Array:
 
 def _single(x: Value, data: Array) -> Array:
     """Without an axis where there is one number only."""
-    return _reshaped(data, ()) if x.rank == 1 and x.shape[0] == 1 else data
+    return reshaped(data, ()) if x.rank == 1 and x.shape[0] == 1 else data
 
 
 def _integer_conv(node: Node, x: Value, w: Value, x_zero: Value | None,
@@ -259,7 +255,7 @@ def _of_one(function: Callable[[Node, Array], Array]) -> Operator:
 
 
 def _first(x: Array | None) -> Array | None:
-    return None if x is None else _reshaped(x, ())
+    return None if x is None else reshaped(x, ())
 
 
 INTEGER: dict[str, Operator] = {

@@ -57,27 +57,32 @@ class Style:
 def coordinates(line: Line, mode: str) -> Floats:
     """For each output, where it is among the inputs.
 
+    In onnxruntime's arithmetic, float32: what is rounded depends on the last bit.
+
     Raises:
         ValueError: The mode is unknown.
     """
-    y = np.arange(line.outputs, dtype=np.float64)
-    length = line.scale * line.size
+    y, size = np.arange(line.outputs, dtype=np.float32), np.float32(line.size)
+    scale, half = np.float32(line.scale), np.float32(0.5)
     if mode == "align_corners":
-        return y * 0 if length == 1 else y * (line.size - 1) / (length - 1)
-    if mode == "asymmetric":
-        return y / line.scale
-    if mode == "tf_crop_and_resize":
-        span = (line.end - line.start) * (line.size - 1)
-        inside = y * 0 + span / 2 if length == 1 else y * span / (length - 1)
-        return inside + line.start * (line.size - 1)
-    if mode == "pytorch_half_pixel" and length == 1:
-        return y * 0 - 0.5
-    if mode not in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric"):
+        places = y * (size - 1) / np.float32(max(line.outputs - 1, 1))
+    elif mode == "asymmetric":
+        places = y / scale
+    elif mode == "tf_crop_and_resize":
+        start, end = np.float32(line.start), np.float32(line.end)
+        places = (y * 0 + half * (start + end) * (size - 1) if line.outputs == 1 else
+                  start * (size - 1) + y * (end - start) * (size - 1) / np.float32(
+                      line.outputs - 1))
+    elif mode == "pytorch_half_pixel" and line.outputs == 1:
+        places = y * 0
+    elif mode == "half_pixel_symmetric":
+        moved = size / 2 * (1 - np.float32(line.outputs) / (scale * size))
+        places = moved + (y + half) / scale - half
+    elif mode in ("half_pixel", "pytorch_half_pixel"):
+        places = (y + half) / scale - half
+    else:
         raise ValueError(f"coordinate_transformation_mode {mode}")
-    moved = 0.0
-    if mode == "half_pixel_symmetric":
-        moved = line.size / 2 * (1 - line.outputs / length)
-    return moved + (y + 0.5) / line.scale - 0.5
+    return np.asarray(places, np.float64)
 
 
 def nearest(line: Line, style: Style) -> Ints:

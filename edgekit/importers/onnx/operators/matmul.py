@@ -14,9 +14,12 @@ from edgekit.core.errors import EdgekitError
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.computing import (
     Array,
+    broadcast,
     cast,
     is_float,
     order_of,
+    reduced,
+    reshaped,
     unmerged,
     widened,
     with_axis_last,
@@ -60,7 +63,8 @@ def _layer(a: Value, weights: Array) -> Value:
     if a.merged is not None:
         return Value(tf.matmul(a.data, np.ascontiguousarray(weights[a.merged.rows])))
     if a.rank == 1:
-        return Value(tf.reshape(tf.matmul(a.data[None, :], weights), [weights.shape[1]]))
+        result = tf.matmul(tf.reshape(a.data, [1, -1]), weights)
+        return Value(tf.reshape(result, [weights.shape[1]]))
     order = order_of(a)
     if a.rank > 2 and order == _swapped_order(a.rank):
         return make(batched(np.ascontiguousarray(weights.T), a.data), order)
@@ -100,9 +104,9 @@ def _matrices(a: Value, b: Value) -> tuple[Array, Array]:
     """Vectors as matrices of one row or column."""
     left, right = logical(a), logical(b)
     if a.rank == 1:
-        left = left[None, :]
+        left = reshaped(left, [1, -1])
     if b.rank == 1:
-        right = right[:, None]
+        right = reshaped(right, [-1, 1])
     return left, right
 
 
@@ -137,8 +141,12 @@ def _of_integers(matrices: tuple[Array, Array], a: Value, b: Value) -> Array:
     if count > _MAX_PRODUCTS:
         raise EdgekitError(f"multiplies integer matrices in {count} products; LiteRT has no "
                            "kernel for that", "compute it in float32 in the source model")
-    products = left[..., None] * right[..., None, :, :]
-    return cast(_without_ones(tf.reduce_sum(products, -2), a, b), dtype_of(a.data))
+    rows, columns = sizes_of(left), sizes_of(right)
+    products = broadcast(tf.multiply, reshaped(left, [*rows, 1]),
+                         reshaped(right, [*columns[:-2], 1, *columns[-2:]]))
+    axis = len(products.shape) - 2
+    sums = reduced(lambda x, axes, _: tf.reduce_sum(x, axes, keepdims=True), products, [axis])
+    return cast(_without_ones(tf.squeeze(sums, axis), a, b), dtype_of(a.data))
 
 
 def gemm(node: Node, a: Value, b: Value, c: Value | None = None) -> Any:  # noqa: ANN401

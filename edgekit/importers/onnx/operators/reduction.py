@@ -123,7 +123,8 @@ def arg_extreme(*, largest: bool) -> Callable[[Node, Value], Value]:
         if x.dtype == np.int64:  # there is no kernel but for the largest few
             x = make(arranged(x, with_axis_last(x, axis)), with_axis_last(x, axis))
         place = physical_axis(x, axis)
-        data = tf.reverse(x.data, [place]) if last else x.data
+        data = widened(x.data)
+        data = tf.reverse(data, [place]) if last else data
         result = _position(data, place, largest=largest)
         if last:
             result = tf.shape(x.data, tf.int64)[place] - 1 - result
@@ -138,7 +139,7 @@ def _position(data: Array, axis: int, *, largest: bool) -> Array:
         _, indices = tf.math.top_k(data if largest else -1 - data, 1)
         return tf.cast(tf.squeeze(indices, -1), tf.int64)
     function = tf.argmax if largest else tf.argmin
-    return function(widened(data), axis, output_type=tf.int64)
+    return function(data, axis, output_type=tf.int64)
 
 
 def _row(reduction: Reduction, spec: int) -> Operator:

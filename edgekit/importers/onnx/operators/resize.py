@@ -18,7 +18,6 @@ from edgekit.importers.onnx.operators.windows import reshaped
 from edgekit.importers.onnx.values import (
     Value, arranged, channels_last, logical, make, sizes_of, static_shape)  # fmt: skip
 
-_KERNEL_TYPES = (np.float32, np.int8, np.uint8)
 # So many elements of the axis for each tap that gathering the taps is faster than a product.
 _SPARSE = 16
 
@@ -29,15 +28,14 @@ def resize(node: Node, x: Value, *_rest: Value | None) -> Value:
     scales = _optional(node, 1 if node.opset < 11 else 2)
     sizes = _optional(node, 3)
     axes = [axis % x.rank for axis in node.attr("axes", range(x.rank))]
-    known = all(x.shape[axis] is not None for axis in axes)
-    if not all(item is None or item.is_constant for item in (scales, sizes)) or not known:
+    if any(x.shape[axis] is None for axis in axes):
         return _open(node, x, style, scales, sizes)
+    _refuse_computed(node)
     lines = _lines(node, x, axes, None if scales is None else scales.data,
                    None if sizes is None else sizes.data)
     if style.coordinates == "tf_crop_and_resize":
         roi = [float(part) for part in node.constant(1)]
-        lines = {axis: Line(line.size, line.outputs, line.scale, roi[place],
-                            roi[len(axes) + place])
+        lines = {axis: _cropped(line, roi[place], roi[len(axes) + place], given=sizes is not None)
                  for place, (axis, line) in enumerate(lines.items())}
     return resized(x, {axis: line for axis, line in lines.items() if not _is_nothing(line)}, style)
 
@@ -95,6 +93,18 @@ def _lines(
             for axis, size in zip(axes, old, strict=True)}
 
 
+def _cropped(line: Line, start: float, end: float, *, given: bool) -> Line:
+    outputs = line.outputs if given else int(line.size * (end - start) * line.scale)
+    return Line(line.size, outputs, line.scale, start, end)
+
+
+def _refuse_computed(node: Node) -> None:
+    """Say which of scales, sizes and region is not a constant."""
+    for position, item in enumerate(node.inputs[1:], 1):
+        if item is not None and not item.is_constant:
+            node.constant(position)
+
+
 def _is_nothing(line: Line) -> bool:
     return (line.size == line.outputs and math.isclose(line.scale, 1)
             and (line.start, line.end) == (0, 1))
@@ -116,24 +126,22 @@ def resized(x: Value, lines: Mapping[int, Line], style: Style) -> Value:
             continue
         pair = [places.get(place - 1), places[place]] if place > 1 else []
         setting = fitting_kernel(pair, style) if pair and pair[0] else None
-        if setting is not None and _has_kernel(data):
+        if setting is not None and data.dtype == np.float32:
             del places[place - 1]
             data = _by_kernel(data, place - 1, pair, style, setting)
         else:
             data = _along(data, place, places[place], style)
-    return make(_back(data, kind), perm)
+    return make(_back(data, kind, style), perm)
 
 
-def _back(data: Any, kind: np.dtype[Any]) -> Any:  # noqa: ANN401
-    """The result in the image's type: rounded and held within its range."""
+def _back(data: Any, kind: np.dtype[Any], style: Style) -> Any:  # noqa: ANN401
+    """The result in the image's type: cut off as onnxruntime does, within the type's range."""
     if data.dtype == kind:
         return data
-    limits = np.iinfo(kind)
-    return tf.cast(tf.clip_by_value(tf.round(data), float(limits.min), float(limits.max)), kind)
-
-
-def _has_kernel(data: Any) -> bool:  # noqa: ANN401
-    return data.dtype in _KERNEL_TYPES
+    if style.mode == "cubic" or style.antialias:
+        limits = np.iinfo(kind)
+        data = tf.clip_by_value(tf.round(data), float(limits.min), float(limits.max))
+    return tf.cast(data, kind)
 
 
 def _by_kernel(
@@ -160,7 +168,7 @@ def _kernel(data: Any, size: Any, mode: str, setting: tuple[bool, bool]) -> Any:
 def _along(data: Any, place: int, line: Line, style: Style) -> Any:  # noqa: ANN401
     """One axis, by a kernel if one fits."""
     setting = fitting_kernel([line], style)
-    if setting is not None and _has_kernel(data) and place > 0:
+    if setting is not None and data.dtype == np.float32 and place > 0:
         return _by_kernel(data, place, [line], style, setting)
     if style.mode == "nearest":
         result = tf.gather(data, nearest(line, style).astype(np.int32), axis=place)
@@ -194,13 +202,14 @@ def _open(
     """Resize an image whose size is known only at run time: by a kernel, or not at all."""
     perm = channels_last(x.rank)
     factors = None if scales is None or not scales.is_constant else scales.data.tolist()
-    setting = _open_setting(style, whole=sizes is not None or (
-        factors is not None and all(float(factor).is_integer() for factor in factors)))
+    whole = factors is not None and all(float(factor).is_integer() for factor in factors)
+    setting = _open_setting(style, given=sizes is not None, whole=whole)
     if (x.rank != 4 or setting is None or "axes" in node.attributes
             or node.attr("keep_aspect_ratio_policy", "stretch") != "stretch"
-            or x.dtype not in _KERNEL_TYPES or (sizes is None and factors is None)):
-        raise node.error("resizes to a size that is not known at import, in a way for which the "
-                         "runtime has no kernel", "fix the sizes with --input-shape")
+            or x.dtype != np.float32 or not (whole or sizes)):
+        _refuse_computed(node)
+        raise node.error("resizes an image whose size is not known at import, in a way for which "
+                         "the runtime has no kernel", "fix the size with --input-shape")
     data = arranged(x, perm)
     if sizes is not None:
         size = tf.cast(logical(sizes), tf.int32)[2:]
@@ -212,17 +221,18 @@ def _open(
     return make(result, perm)
 
 
-def _open_setting(style: Style, *, whole: bool) -> tuple[bool, bool] | None:
-    """The kernel that does the same at any size, given sizes or whole factors."""
-    if not whole or style.antialias or style.exclude_outside:
+def _open_setting(style: Style, *, given: bool, whole: bool) -> tuple[bool, bool] | None:
+    """The kernel that does the same at any size: with sizes given, or with whole factors."""
+    if not (given or whole) or style.antialias or style.exclude_outside:
         return None
     if style.mode == "linear":
         return {"half_pixel": (False, True), "pytorch_half_pixel": (False, True),
                 "align_corners": (True, False), "asymmetric": (False, False),
                 }.get(style.coordinates)  # fmt: skip
     if style.mode == "nearest" and style.coordinates == "asymmetric":
-        return (False, False) if style.rounding in ("floor", "simple") else None
-    if style.mode == "nearest" and style.coordinates == "half_pixel":
+        return (False, False) if style.rounding == "floor" else None
+    if style.mode == "nearest" and style.coordinates == "half_pixel" and whole:
+        # Nothing lies in the middle of two, so that it does not matter which one is preferred.
         return (False, True) if style.rounding.startswith("round_prefer") else None
     return None
 
