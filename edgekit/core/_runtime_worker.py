@@ -82,7 +82,16 @@ def invoke(
         made.invoke()
     except (ValueError, RuntimeError) as error:
         raise EdgekitError(f"LiteRT cannot run the model: {_first_line(error)}") from error
-    return {name: made.get_tensor(index) for name, index in io["output_index"].items()}
+    return {name: _output(made, index) for name, index in io["output_index"].items()}
+
+
+def _output(made: Any, index: int) -> NDArray[Any]:  # noqa: ANN401
+    """An output; the interpreter refuses to give one without elements, a detector's nothing."""
+    details = made._get_tensor_details(index, 0)  # noqa: SLF001
+    if 0 in details["shape"]:
+        return np.zeros(details["shape"], details["dtype"])
+    array: NDArray[Any] = made.get_tensor(index)
+    return array
 
 
 def _fit_shape(made: Any, index: int, shape: tuple[int, ...]) -> None:  # noqa: ANN401

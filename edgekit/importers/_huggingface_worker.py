@@ -37,6 +37,9 @@ _CLASSES = {
 }
 _TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 _DEFAULT_LENGTH = 128
+# Their positions start behind that of the padding.
+_PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet",
+                     "longformer", "roberta-prelayernorm", "data2vec-text", "ibert")  # fmt: skip
 _MOST_NAMED = 3
 
 
@@ -148,9 +151,8 @@ def _token_names(module: Any, source: str) -> list[str]:  # noqa: ANN401
 
 def _length(module: Any, request: TorchRequest, notes: list[str]) -> int:  # noqa: ANN401
     most = getattr(module.config, "max_position_embeddings", None)
-    if getattr(module.config, "position_embedding_type", "") == "absolute" and most and (
-            module.config.model_type in ("roberta", "xlm-roberta", "camembert")):
-        most -= 2  # positions start behind the padding's
+    if most and module.config.model_type in _PADDED_POSITIONS:
+        most -= (module.config.pad_token_id or 0) + 1
     if request.sequence_length is not None:
         if most is not None and request.sequence_length > most:
             raise EdgekitError(f"{request.source} takes at most {most} tokens, not "

@@ -40,7 +40,7 @@ _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "neg", 
                "and_", "or_", "xor", "not_", "eq", "ne", "lt", "le", "gt", "ge", "lshift",
                "rshift", "getitem")  # fmt: skip
 _OPERATOR = re.compile(
-    rf"torch\.ops\.({'|'.join(_NAMESPACES)})\.(?!from_file)(?!__)\w+(\.\w+)?"
+    rf"torch\.ops\.({'|'.join(_NAMESPACES)})\.(?!from_file)(?!__)\w+(\.(?!__)\w+)?"
     r"|torch\.ops\.aten\.__i?(and|or|xor|lshift|rshift)__(\.\w+)?"
     rf"|torch\.ops\.higher_order\.({'|'.join(_HIGHER)})"
     rf"|_operator\.({'|'.join(_ARITHMETIC)})"

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -62,7 +63,7 @@ def program_source(program: Any, source: str) -> Source:  # noqa: ANN401 - Expor
                    program.state_dict.values() if tensor.dtype in HALF})
     if half:
         raise EdgekitError(f"{source} computes in {half[0]}; LiteRT's kernels do not",
-                           f"in float32, {AS_PROGRAM}")
+                           "call float() on the module before torch.export")
     names = program.graph_signature.user_inputs
     metas = {node.name: node.meta.get("val") for node in program.graph.nodes
              if node.op == "placeholder"}
@@ -181,8 +182,10 @@ def describe_pickle(source: str) -> EdgekitError:
         with weights_only():
             held = torch.load(source, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is refused
-        return EdgekitError(f"{source} is a pickled module, or damaged: a pickle is code, which is "
-                            f"not run ({first_line(error)})", AS_PROGRAM)
+        named_code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"names '{named_code[1]}'" if named_code else "is damaged, or of an unknown kind"
+        return EdgekitError(f"{source} is a pickle, which is code and not run, and {what}",
+                            AS_PROGRAM)
     weights = held.get("state_dict", held) if isinstance(held, Mapping) else {}
     tensors = {str(name): value for name, value in weights.items()
                if isinstance(value, torch.Tensor)} if isinstance(weights, Mapping) else {}

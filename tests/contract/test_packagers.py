@@ -12,7 +12,7 @@ from flatbuffers_builder import small_net
 
 from edgekit.core.description import InputDescription
 from edgekit.core.metadata import read_description, split_appended
-from edgekit.core.model import Model, Provenance
+from edgekit.core.model import Companion, Model, Provenance
 from edgekit.core.recipe import Recipe
 from edgekit.core.target import load_target, target_names
 from edgekit.packagers import PACKAGERS, PackageRequest
@@ -20,13 +20,14 @@ from edgekit.packagers._tflm_operators import RESOLVER_METHODS
 from edgekit.packagers.manifest import measure, verify_manifest, write_manifest
 
 IMAGE = InputDescription(kind="image", color="rgb", mean=(0.5,), std=(0.5,))
-KINDS = {"model", "labels", "c"}
+KINDS = {"model", "labels", "c", "tokenizer", "preprocessor"}
 
 
 def full_model():
     return Model(small_net(), "small-net 2", Provenance("keras", "x"),
                  descriptions={"image": IMAGE}, labels=tuple("abcdefghij"),
-                 files={"vocab.txt": b"x\n"})
+                 files={"vocab.txt": b"x\n"},
+                 companions=(Companion("tokenizer/vocab.txt", "tokenizer", b"[PAD]\n"),))
 
 
 @pytest.fixture(params=["small", "emotion", "pitch"])

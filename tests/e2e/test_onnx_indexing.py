@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-from onnx_net import RNG, Net, check, floats
+from onnx_net import RNG, Net, check, converted, floats
 
 pytestmark = pytest.mark.slow
 
@@ -166,17 +165,17 @@ def test_one_hot():
 def test_casts():
     net = Net(x=np.asarray([-3.7, -0.5, 0, 0.5, 2.9, 100], np.float32),
               n=np.asarray([-300, -1, 0, 1, 200, 70000], np.int32))
-    T = TensorProto
-    for to in (T.INT32, T.INT64, T.BOOL, T.INT8):
-        net.add("Cast", "x", to=to)
-    for to in (T.FLOAT, T.INT64, T.BOOL, T.INT8, T.UINT8):
-        net.add("Cast", "n", to=to)
+    for to in ("INT32", "INT64", "BOOL", "INT8"):
+        net.add("Cast", "x", to=TensorProto.DataType.Value(to))
+    for to in ("FLOAT", "INT64", "BOOL", "INT8", "UINT8"):
+        net.add("Cast", "n", to=TensorProto.DataType.Value(to))
     net.add("CastLike", "n", np.zeros((2, 3), np.float32))
     check(net)
 
 
 def test_made_tensors():
-    net = Net(x=floats(3, 4), infinite=np.full((3, 3), -np.inf, np.float32), n=np.asarray([2, 3]), top=np.asarray(2.05, np.float32))
+    net = Net(x=floats(3, 4), infinite=np.full((3, 3), -np.inf, np.float32),
+              n=np.asarray([2, 3]), top=np.asarray(2.05, np.float32))
     net.add("EyeLike", "x", k=-1, dtype=TensorProto.INT32)
     net.add("ConstantOfShape", "n", value=numpy_helper.from_array(np.asarray([7], np.int64)))
     net.add("Range", np.float32(0.1), "top", np.float32(0.1))
@@ -203,10 +202,79 @@ def test_sequences_are_gone():
     check(net)
 
 
+def test_each_element_of_a_sequence_is_mapped():
+    net = Net(x=floats(6, 5))
+    body = helper.make_graph(
+        [helper.make_node("Mul", ["part", "factor"], ["scaled"]),
+         helper.make_node("Shape", ["part"], ["size"])], "body",
+        [helper.make_empty_tensor_value_info(name) for name in ("part", "factor")],
+        [helper.make_empty_tensor_value_info(name) for name in ("scaled", "size")])
+    scaled, sizes = net.inner("SequenceMap", net.inner("SplitToSequence", "x", [2, 4]),
+                              np.float32(3), outputs=2, body=body)
+    net.add("ConcatFromSequence", scaled, axis=0)
+    net.add("ConcatFromSequence", sizes, axis=0)
+    results, _ = converted(net)
+    np.testing.assert_allclose(results[0], 3 * net.inputs["x"], rtol=1e-6)
+    assert results[1].tolist() == [2, 5, 4, 5]
+
+
+def test_optionals_are_gone():
+    net = Net(18, x=floats(2, 3))
+    full = net.inner("Optional", "x")
+    net.add("OptionalHasElement", full)
+    net.add("OptionalHasElement", "")
+    net.add("Relu", net.inner("OptionalGetElement", full))
+    results, _ = converted(net)
+    assert results[0].item() is True
+    assert results[1].item() is False
+    np.testing.assert_array_equal(results[2], np.maximum(net.inputs["x"], 0))
+
+
+def test_as_many_as_there_are():
+    """What detectors do behind the suppression: sizes are known at run time only."""
+    boxes = RNG.uniform(0, 1, (1, 40, 4)).astype(np.float32)
+    net = Net(boxes=boxes, scores=RNG.uniform(0, 1, (1, 3, 40)).astype(np.float32))
+    kept = net.inner("NonMaxSuppression", "boxes", "scores", np.asarray([9]),
+                     np.asarray([0.4], np.float32), np.asarray([0.3], np.float32))
+    which = net.inner("Squeeze", net.inner("Gather", kept, [2], axis=1), [1])
+    net.add("Gather", net.inner("Squeeze", "boxes", [0]), which, axis=0)
+    net.add("GatherND", net.inner("Transpose", "scores", perm=[0, 2, 1]),
+            net.inner("Gather", kept, [0, 2, 1], axis=1))
+    count = net.inner("Gather", net.inner("Shape", kept), [0])
+    net.add("Reshape", net.inner("Gather", "boxes", which, axis=1),
+            net.inner("Concat", count, [2, 2], axis=0))
+    net.add("Expand", np.asarray([[1.5]], np.float32), net.inner("Concat", count, [2], axis=0))
+    net.add("Concat", net.inner("Cast", kept, to=1), net.inner("Slice", net.inner(
+        "Cast", kept, to=1), [0], [2], [1]), axis=1)
+    net.add("Compress", "boxes", net.inner("Reshape", net.inner(
+        "Greater", net.inner("Slice", "boxes", [0], [1], [2]), np.float32(0.5)), [-1]), axis=1)
+    high = net.inner("NonZero", net.inner("Greater", "scores", np.float32(0.8)))
+    net.add("GatherND", "scores", net.inner("Transpose", high, perm=[1, 0]))
+    check(net)
+
+
+def test_old_versions():
+    net = Net(1, x=floats(2, 1, 6))
+    net.add("Reshape", "x", shape=[0, -1, 3])
+    net.add("Concat", "x", "x")
+    net.add("Split", "x", axis=2, split=[2, 4], outputs=2)
+    net.add("Squeeze", "x", axes=[1])
+    net.add("Unsqueeze", "x", axes=[0, 2])
+    net.add("Cast", "x", to="INT32")
+    net.add("Pad", "x", paddings=[0, 0, 1, 0, 0, 2], value=2.0)
+    results, _ = converted(net)
+    x = net.inputs["x"]
+    wanted = [x.reshape(2, 2, 3), np.concatenate([x, x], 1), x[..., :2], x[..., 2:], x[:, 0],
+              x[None, :, None], x.astype(np.int32),
+              np.pad(x, [(0, 0), (0, 0), (1, 2)], constant_values=2)]
+    for got, want in zip(results, wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 BOXES = {"corners": 0, "centres": 1}
 
 
-@pytest.mark.parametrize("batch, classes", [(1, 1), (2, 3), (1, 9)])
+@pytest.mark.parametrize(("batch", "classes"), [(1, 1), (2, 3), (1, 9)])
 @pytest.mark.parametrize("form", BOXES)
 def test_suppression(batch, classes, form):
     boxes = RNG.uniform(0, 1, (batch, 40, 4)).astype(np.float32)

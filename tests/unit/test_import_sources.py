@@ -21,7 +21,7 @@ def sources(tmp_path):
     (tmp_path / "rest").mkdir()
     (tmp_path / "rest" / "variables").mkdir()
     (tmp_path / "rest" / "variables" / "variables.index").write_bytes(b"x")
-    (tmp_path / "build.py").write_text("def net(): ...")
+    (tmp_path / "build.py").write_text("import keras\ndef net(): ...")
     return tmp_path
 
 
@@ -87,6 +87,6 @@ def test_a_function_that_is_not_there(tmp_path):
 
 
 def test_the_importers_load_no_framework():
-    code = ("import sys, edgekit.importers; heavy = {'tensorflow', 'keras', 'tf_keras', 'h5py'}"
+    code = ("import sys, edgekit.importers; heavy = {'tensorflow', 'keras', 'tf_keras', 'h5py', 'torch', 'transformers'}"
             " & set(sys.modules); sys.exit(f'loads {heavy}' if heavy else 0)")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -77,7 +77,13 @@ class Executor:
         scope.update(inputs)
         for proto in graph.node:
             self._execute(proto, scope, opsets or self._opsets)
-        return [scope[output.name] for output in graph.output]
+        results = [scope[output.name] for output in graph.output]
+        for output, value in zip(graph.output, results, strict=True):
+            if outer is None and isinstance(value, TensorList):
+                raise EdgekitError(f"output '{output.name}' is a sequence or an empty optional; on "
+                                   "a device, outputs are arrays",
+                                   "make each of its tensors an output of the source model")
+        return results
 
     def _execute(self, proto: onnx.NodeProto, scope: Scope, opsets: Mapping[str, int]) -> None:
         node = Node(
@@ -219,7 +225,8 @@ def _with_old_axis(node: Node) -> Sequence[Value | None]:
     if node.opset >= 7 or axis is None or len(node.inputs) != 2:
         return node.inputs
     first, second = node.inputs
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     data = logical(second)
     shape = [*sizes_of(data), *[1] * (first.rank - axis % first.rank - second.rank)]
     return first, Value(data.reshape(shape) if second.is_constant else tf.reshape(data, shape))

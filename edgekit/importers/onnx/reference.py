@@ -65,6 +65,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # On CPUs without VNNI it else cuts off sums of products of 8 bits at 16.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             return onnxruntime.InferenceSession(self._model.SerializeToString(), options,
                                                 providers=["CPUExecutionProvider"])

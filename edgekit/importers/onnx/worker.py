@@ -13,6 +13,7 @@ import tensorflow as tf
 from edgekit.core.errors import EdgekitError
 from edgekit.importers import _tensorflow_worker as tensorflow_worker
 from edgekit.importers._convert_worker import Endpoint
+from edgekit.importers._operand_order_worker import keep_operand_order
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
@@ -58,8 +59,10 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
                   for name, tensor in tensors.items()}
         results = executor.run(model.graph, values)
         # An output that is a constant, or an input as it is, needs a tensor of its own.
-        return {output.name: tf.identity(tf.convert_to_tensor(logical(value)))
-                for output, value in zip(model.graph.output, results, strict=True)}
+        outputs = {output.name: tf.identity(tf.convert_to_tensor(logical(value)))
+                   for output, value in zip(model.graph.output, results, strict=True)}
+        keep_operand_order(tf.compat.v1.get_default_graph())
+        return outputs
 
     return Endpoint(
         f"onnxruntime {onnxruntime.__version__}",

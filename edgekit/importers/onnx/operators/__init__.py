@@ -9,6 +9,7 @@ from edgekit.importers.onnx.operators.activations import ACTIVATIONS
 from edgekit.importers.onnx.operators.algebra import ALGEBRA
 from edgekit.importers.onnx.operators.assembling import ASSEMBLING
 from edgekit.importers.onnx.operators.attention import ATTENTION
+from edgekit.importers.onnx.operators.blocks import BLOCKS
 from edgekit.importers.onnx.operators.control import CONTROL
 from edgekit.importers.onnx.operators.convolution import CONVOLUTION
 from edgekit.importers.onnx.operators.detection import DETECTION
@@ -24,18 +25,22 @@ from edgekit.importers.onnx.operators.pooling import POOLING
 from edgekit.importers.onnx.operators.quantization import QUANTIZATION
 from edgekit.importers.onnx.operators.recurrent import RECURRENT
 from edgekit.importers.onnx.operators.reduction import REDUCTION
+from edgekit.importers.onnx.operators.regions import REGIONS
 from edgekit.importers.onnx.operators.resize import RESIZE
+from edgekit.importers.onnx.operators.sampling import SAMPLING
 from edgekit.importers.onnx.operators.scattering import SCATTERING
 from edgekit.importers.onnx.operators.sequences import SEQUENCES
 from edgekit.importers.onnx.operators.signal import SIGNAL
 from edgekit.importers.onnx.operators.softmax import SOFTMAX
 from edgekit.importers.onnx.operators.sorting import SORTING
+from edgekit.importers.onnx.operators.unique import UNIQUE
 
 OPERATORS: dict[str, Operator] = {
     **ACTIVATIONS,
     **ALGEBRA,
     **ASSEMBLING,
     **ATTENTION,
+    **BLOCKS,
     **CONTROL,
     **CONVOLUTION,
     **DETECTION,
@@ -51,10 +56,13 @@ OPERATORS: dict[str, Operator] = {
     **QUANTIZATION,
     **RECURRENT,
     **REDUCTION,
+    **REGIONS,
     **RESIZE,
+    **SAMPLING,
     **SCATTERING,
     **SEQUENCES,
     **SIGNAL,
     **SOFTMAX,
     **SORTING,
+    **UNIQUE,
 }

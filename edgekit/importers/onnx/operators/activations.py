@@ -61,7 +61,7 @@ def _aligned_slopes(node: Node, x: Value, slope: Value) -> Array:
 
 
 def _negative_part(x: Array, factor: float) -> Array:
-    """factor * (e^x - 1) for negative x, 0 elsewhere."""
+    """For negative x factor * (e^x - 1), 0 elsewhere."""
     return tf.minimum(tf.nn.elu(x), 0.0) * np.float32(factor)
 
 
@@ -131,12 +131,12 @@ def gelu(node: Node, x: Array) -> Array:
 
 
 def bias_gelu(_node: Node, x: Array, bias: Array) -> Array:
-    """onnxruntime's Gelu of a sum."""
+    """Gelu of a sum (onnxruntime)."""
     return tf.nn.gelu(x + bias, approximate=False)
 
 
 def fast_gelu(_node: Node, x: Array, bias: Array = None) -> Array:
-    """onnxruntime's approximation of Gelu, of a sum if there is a bias."""
+    """An approximation of Gelu, of a sum if there is a bias (onnxruntime)."""
     return tf.nn.gelu(x if bias is None else x + bias, approximate=True)
 
 
@@ -147,7 +147,7 @@ def swish(node: Node, x: Array) -> Array:
 
 
 def quick_gelu(node: Node, x: Array) -> Array:
-    """onnxruntime's x·sigmoid(1.702·x)."""
+    """Swish with another factor: x·sigmoid(1.702·x) (onnxruntime)."""
     return x * tf.sigmoid(x * np.float32(node.attr("alpha", 1.702)))
 
 

@@ -118,7 +118,8 @@ def _diagonal(term: Term, label: str) -> Term:
 def _contracted(a: Term, b: Term, wanted: set[str]) -> Term:
     """Two operands as one, with what nobody wants any more summed up."""
     unwanted = [label for label in {*a.labels, *b.labels} if label not in wanted]
-    if isinstance(a.data, np.ndarray):  # a constant second is the weights of a layer
+    shared = set(a.labels) & set(b.labels) & wanted
+    if isinstance(a.data, np.ndarray) and not shared:  # constant weights come second
         a, b = b, a
     # Summed on its own where the other has not this axis, or has it broadcast.
     a = a.summed([label for label in unwanted if a.size(label) != b.size(label)])
@@ -150,7 +151,7 @@ def _as_matrices(a: Term, b: Term, batch: Sequence[str], free_a: Sequence[str],
     if not batch and isinstance(b.data, np.ndarray):  # a fully connected layer
         left = tf.reshape(a.ordered([*free_a, *summed]), [*sizes(a, free_a), depth])
         weights = b.ordered([*summed, *free_b]).reshape(depth, -1)
-            left = left if free_a else tf.reshape(left, [1, depth])
+        left = left if free_a else tf.reshape(left, [1, depth])
         return tf.reshape(tf.matmul(left, weights), sizes(a, free_a) + sizes(b, free_b))
     flip = a.labels[-len(free_a):] == tuple(free_a) and len(free_a) > 0
     rows = [*summed, *free_a] if flip else [*free_a, *summed]

@@ -141,7 +141,8 @@ def sliced(data: Any, cuts: dict[int, slice]) -> Any:  # noqa: ANN401
             data = in_middle(data, axis, partial(sliced, cuts={1: cut}))
         return data
     wide = widened(data)
-    if None not in known and all(cut.step == 1 for cut in cuts.values()):
+    # TensorFlow sees through the other form where a shape is computed.
+    if None not in known and len(known) > 1 and all(cut.step == 1 for cut in cuts.values()):
         begin = [ranges[axis].start if axis in cuts else 0 for axis in range(len(known))]
         counts = [len(ranges[axis]) if axis in cuts else size for axis, size in enumerate(known)]
         result = tf.slice(wide, begin, counts)
@@ -201,10 +202,9 @@ def expand(node: Node, x: Value, shape: Value) -> Value:
     if is_fed(shape):
         node.constant(1)
     if not shape.is_constant or not x.is_static:
-        sizes = tf.broadcast_dynamic_shape(tf.shape(logical(x)), int32(logical(shape)))
+        sizes = tf.broadcast_dynamic_shape(tf.shape(logical(x)),
+                                           tf.cast(logical(shape), tf.int32))
         result = tf.broadcast_to(widened(logical(x)), sizes)
-        if result.shape.rank is None or result.shape.as_list().count(None) > 1:
-            node.constant(1)
         return Value(cast(result, x.dtype))
     known = [int(size or 0) for size in x.shape]
     wanted = list(np.broadcast_shapes(tuple(known), tuple(int(size) for size in shape.data)))

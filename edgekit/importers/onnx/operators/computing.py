@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgekit.importers.onnx.values import Perm, Value, dtype_of, inverse, logical, static_shape
+from edgekit.importers.onnx.values import Perm, Value, dtype_of, logical, static_shape
 
 Array = Any  # a NumPy array or a TensorFlow tensor
 
@@ -47,7 +47,7 @@ def constant_scalar(x: Array) -> float | None:
 
 
 def exact_quotient(a: Array, b: Array) -> Array:
-    """a / b in int64, where b divides a: there is no kernel, so in steps of 23 bits in float."""
+    """Division in int64, where b divides a: there is no kernel; in float, 23 bits at a time."""
     quotient: Array = tf.zeros_like(a)
     for _ in range(3):
         part = tf.cast(tf.round(tf.cast(a, tf.float32) / tf.cast(b, tf.float32)), tf.int64)
@@ -138,7 +138,7 @@ def along_axis(vector: Array, x: Value, axis: int) -> Array:
 
 
 def with_axis_last(x: Value, axis: int) -> tuple[int, ...]:
-    """x's own order with one of ONNX's axes moved behind the others."""
+    """The own order of x with one of ONNX's axes moved behind the others."""
     return (*(a for a in order_of(x) if a != axis % x.rank), axis % x.rank)
 
 
@@ -146,8 +146,3 @@ def without_axes(x: Value, axes: Sequence[int]) -> Perm:
     """The order that is left when ONNX's axes ``axes`` are dropped."""
     kept = [axis for axis in range(x.rank) if axis not in axes]
     return tuple(kept.index(axis) for axis in order_of(x) if axis in kept)
-
-
-__all__ = ["absolute", "along_axis", "broadcast", "cast", "constant_scalar", "exact_quotient",
-           "inverse", "is_float", "order_of", "physical_axis", "reduced", "reshaped", "unmerged", "widened",
-           "with_axis_last", "without_axes"]

@@ -18,6 +18,7 @@ from edgekit.importers.onnx.operators.computing import (
     is_float,
     widened,
 )
+from edgekit.importers.onnx.operators.recognised import gelu_if_one
 from edgekit.importers.onnx.operators.unary import UNARY
 from edgekit.importers.onnx.values import dtype_of
 
@@ -53,10 +54,14 @@ def mean(_node: Node, *arrays: Array) -> Array:
     return reduce(lambda a, b: broadcast(tf.add, a, b), arrays) / np.float32(len(arrays))
 
 
+def _product(a: Array, b: Array) -> Array:
+    return gelu_if_one(tf.multiply(a, b))
+
+
 def _quotient(a: Array, b: Array) -> Array:
     """Div: between integers towards zero."""
     if is_float(a):
-        return tf.divide(a, b)
+        return gelu_if_one(tf.divide(a, b))
     if dtype_of(a) == np.int64:
         return exact_quotient(a - _remainder(a, b), b)
     return tf.raw_ops.TruncateDiv(x=a, y=b)
@@ -144,7 +149,7 @@ ELEMENTWISE: dict[str, Operator] = {
     **BITS,
     "Add": _binary(tf.add, 14),
     "Sub": _binary(tf.subtract, 14),
-    "Mul": _binary(tf.multiply, 14),
+    "Mul": _binary(_product, 14),
     "Div": _binary(_quotient, 14),
     "Mod": Operator(mod, 28, "elementwise"),
     "Pow": Operator(power, 15, "elementwise"),

@@ -37,10 +37,10 @@ def from_front(indices: Any, size: Any) -> Any:  # noqa: ANN401
     """Indices in int32, the negative ones counted from the front, too."""
     if isinstance(indices, np.ndarray):
         if (indices >= 0).all():
-            return int32(indices)
+            return cast(indices, np.int32)
         if isinstance(size, int):
-            return int32(np.where(indices < 0, indices + size, indices))
-    indices = int32(indices)
+            return cast(np.where(indices < 0, indices + size, indices), np.int32)
+    indices = cast(indices, np.int32)
     return tf.where(indices < 0, indices + size, indices)
 
 
@@ -60,47 +60,38 @@ def _steps(where: Any) -> slice | None:  # noqa: ANN401
 def gather_elements(node: Node, x: Any, indices: Any) -> Any:  # noqa: ANN401
     """GatherElements: along one axis, each element of its own index."""
     axis = node.attr("axis", 0) % len(x.shape)
-    rows = flat_positions(node, x, indices, axis)
+    rows = flat_positions(x, indices, axis)
     result = tf.gather(widened(tf.reshape(x, [-1])), rows)
     return cast(result, dtype_of(x))
 
 
-def flat_positions(node: Node, x: Any, indices: Any, axis: int) -> Any:  # noqa: ANN401
+def flat_positions(x: Any, indices: Any, axis: int) -> Any:  # noqa: ANN401
     """Where in a flattened tensor the elements are that indices along an axis mean."""
     sizes, counts = sizes_of(x), sizes_of(indices)
-    if not all(isinstance(size, int) for size in (*sizes, *counts)):
-        raise node.error("picks elements from tensors whose sizes are known at run time only",
-                         "fix the inputs' sizes with --input-shape")
     rows = from_front(indices, sizes[axis])
     strides = [math.prod(sizes[place + 1:]) for place in range(len(sizes))]
-    rows = rows * np.int32(strides[axis]) if strides[axis] != 1 else rows
-    # Neighbouring axes whose sizes agree count as one, so that little has to be added.
-    for first, last in _runs(sizes, counts, axis):
-        steps = _positions(sizes, strides, counts, range(first, last))
-        rows = rows + steps if steps.any() else rows
+    rows = rows * int32(np.asarray(strides[axis])) if isinstance(strides[axis], int) else (
+        rows * strides[axis])
+    # Neighbouring axes count as one, so that at most two constants have to be added.
+    for run in (range(axis), range(axis + 1, len(sizes))):
+        moving = [place for place in run if not isinstance(counts[place], int) or counts[place] > 1]
+        if moving:
+            rows = rows + _positions(strides, counts, moving)
     return rows
 
 
-def _runs(sizes: Sequence[int], counts: Sequence[int], axis: int) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for place in range(len(sizes)):
-        if place == axis or counts[place] == 1:
-            continue
-        if runs and runs[-1][1] == place:
-            runs[-1] = (runs[-1][0], place + 1)
-        else:
-            runs.append((place, place + 1))
-    return runs
-
-
-def _positions(
-    sizes: Sequence[int], strides: Sequence[int], counts: Sequence[int], run: range
-) -> Any:  # noqa: ANN401
-    total = np.zeros([1] * len(sizes), np.int32)
-    for place in run:
-        shape = [counts[place] if other == place else 1 for other in range(len(sizes))]
-        total = total + (np.arange(counts[place], dtype=np.int32) * strides[place]).reshape(shape)
-    return total.astype(np.int32)
+def _positions(strides: Sequence[Any], counts: Sequence[Any], places: Sequence[int]) -> Any:  # noqa: ANN401
+    """How far the elements along some axes are from the first, with sizes of 1 elsewhere."""
+    total: Any = np.zeros([1] * len(strides), np.int32)
+    for place in places:
+        count = counts[place]
+        along = np.arange(count, dtype=np.int32) if isinstance(count, int) else tf.range(count)
+        steps = along * (np.int32(strides[place]) if isinstance(strides[place], int)
+                         else strides[place])
+        behind = [1] * (len(strides) - place - 1)
+        total = total + (steps.reshape(-1, *behind) if isinstance(steps, np.ndarray)
+                         else tf.reshape(steps, [-1, *behind]))
+    return total
 
 
 def gather_nd(node: Node, x: Any, indices: Any) -> Any:  # noqa: ANN401
@@ -132,8 +123,8 @@ def coordinates(node: Node, x: Any, indices: Any, batch_dims: int = 0) -> Any:  
 def from_front_each(indices: Any, limits: Any) -> Any:  # noqa: ANN401
     """Indices whose last axis runs over axes of these sizes, counted from the front."""
     if isinstance(indices, np.ndarray):
-        return int32(np.where(indices < 0, indices + limits, indices))
-    indices = int32(indices)
+        return cast(np.where(indices < 0, indices + limits, indices), np.int32)
+    indices = cast(indices, np.int32)
     return tf.where(indices < 0, indices + limits, indices)
 
 
@@ -159,7 +150,6 @@ def compress(node: Node, x: Value, condition: Value) -> Value:
     if axis is None:
         x, axis = Value(tf.reshape(logical(x), [-1])), 0
     at = physical_axis(x, axis)
-    count = condition.shape[0]
     if condition.is_constant:
         where = np.flatnonzero(condition.data).astype(np.int32)
         if not where.size:
@@ -168,8 +158,6 @@ def compress(node: Node, x: Value, condition: Value) -> Value:
             return Value(np.zeros(sizes, x.dtype))
     else:
         where = tf.reshape(tf.where(logical(condition)), [-1])
-        if count is None:
-            raise node.error("takes a condition whose size is known at run time only")
     return make(cast(tf.gather(widened(x.data), where, axis=at), x.dtype), x.perm)
 
 

@@ -1,4 +1,4 @@
-"""Layers on quantized numbers: exact, although computed by the float kernels.
+"""Layers on quantized numbers: their sums are exact, although computed by the float kernels.
 
 A float holds every integer up to 2^24. Where a sum could be larger, the weights are taken apart
 into digits, so that the sum over each digit cannot, and these sums are put together as int32.
@@ -27,7 +27,7 @@ _DIGIT_BITS = (16, 4, 2, 1)  # 16: not taken apart
 
 
 def _centred(node: Node, x: Value, zero: Value | None, shape: tuple[int, ...] = ()) -> Value:
-    """x - zero point, as floats; a zero point of many numbers has this shape."""
+    """The distance from the zero point, as floats; a zero point of many numbers has this shape."""
     if x.dtype.itemsize > 1:
         raise node.error(f"multiplies quantized numbers of type {x.dtype}; edgekit imports those "
                          "of 8 bits", "quantize to int8 in the source model")
@@ -146,8 +146,10 @@ def conv_integer(node: Node, x: Value, w: Value, x_zero: Value | None = None,
     return Value(cast(result.data, np.int32), result.perm)
 
 
-def qlinear_conv(node: Node, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value,
-                 w_zero: Value, y_scale: Value, y_zero: Value, b: Value | None = None) -> Value:  # fmt: skip
+def qlinear_conv(
+    node: Node, x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value,
+    y_scale: Value, y_zero: Value, b: Value | None = None,
+) -> Value:  # fmt: skip
     """QLinearConv; the scales of the weights may be those of channels, which are last here."""
     result = _integer_conv(node, x, w, x_zero, w_zero)
     perm: Perm = channels_last(x.rank)
@@ -161,10 +163,10 @@ def qlinear_conv(node: Node, x: Value, x_scale: Value, x_zero: Value, w: Value, 
                 perm)
 
 
-def qgemm(node: Node, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value,  # noqa: PLR0913
+def qgemm(node: Node, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value,
           b_zero: Value, c: Value | None = None, y_scale: Value | None = None,
           y_zero: Value | None = None) -> Array:  # fmt: skip
-    """onnxruntime's quantized Gemm; of floats where it has no scale for its result."""
+    """Quantized Gemm; of floats where it has no scale for its result (onnxruntime)."""
     a = swapped(a) if node.attr("transA", 0) else a
     b = swapped(b) if node.attr("transB", 0) else b
     data = logical(_integer_product(node, a, b, a_zero, b_zero))
@@ -183,19 +185,21 @@ def _optional(x: Value | None) -> Array | None:
     return None if x is None else _single(x, logical(x))
 
 
-def matmul_integer_to_float(  # noqa: PLR0913
+def matmul_integer_to_float(
     node: Node, a: Value, b: Value, a_scale: Value, b_scale: Value, a_zero: Value | None = None,
     b_zero: Value | None = None, bias: Value | None = None,
 ) -> Array:  # fmt: skip
-    """onnxruntime's MatMulInteger that gives floats."""
+    """MatMulInteger that gives floats (onnxruntime)."""
     data = cast(logical(_integer_product(node, a, b, a_zero, b_zero)), np.float32)
     result = data * (_by_row(a_scale) * _by_column(b_scale))
     return result if bias is None else result + logical(bias)
 
 
-def dynamic_quantize_matmul(node: Node, a: Value, b: Value, b_scale: Value,
-                            b_zero: Value | None = None, bias: Value | None = None) -> Array:  # fmt: skip
-    """onnxruntime's product with a tensor that is quantized on the way."""
+def dynamic_quantize_matmul(
+    node: Node, a: Value, b: Value, b_scale: Value, b_zero: Value | None = None,
+    bias: Value | None = None,
+) -> Array:  # fmt: skip
+    """Product with a tensor that is quantized on the way (onnxruntime)."""
     steps, scale, zero = dynamically_quantized(a.data)
     left = Value(steps - zero, a.perm, a.merged)
     right = _centred(node, b, b_zero, (-1,))
@@ -205,10 +209,10 @@ def dynamic_quantize_matmul(node: Node, a: Value, b: Value, b_scale: Value,
     return result if bias is None else result + logical(bias)
 
 
-def matmul_nbits(node: Node, a: Value, packed: Value, scales: Value,  # noqa: PLR0913
+def matmul_nbits(node: Node, a: Value, _packed: Value, _scales: Value,
                  zeros: Value | None = None, order: Value | None = None,
                  bias: Value | None = None) -> Any:  # noqa: ANN401  # fmt: skip
-    """onnxruntime's layer with weights of few bits: a fully connected layer of floats."""
+    """Layer with weights of few bits: a fully connected layer of floats (onnxruntime)."""
     if order is not None:
         raise node.error("has its blocks in an order of their own (g_idx)",
                          "export the model without reordering")
@@ -236,8 +240,8 @@ def _unpacked(data: Any, bits: int, rows: int, count: int) -> Any:  # noqa: ANN4
 
 
 def _pairwise(function: Callable[[Array, Array], Array]) -> Operator:
-    """onnxruntime's sums and products of two quantized tensors."""
-    def compute(_node: Node, a: Array, a_scale: Array, a_zero: Array, b: Array, b_scale: Array,  # noqa: PLR0913
+    """Sums and products of two quantized tensors (onnxruntime)."""
+    def compute(_node: Node, a: Array, a_scale: Array, a_zero: Array, b: Array, b_scale: Array,
                 b_zero: Array, y_scale: Array, y_zero: Array = None) -> Array:  # fmt: skip
         left = dequantized(a, _first(a_scale), _first(a_zero))
         right = dequantized(b, _first(b_scale), _first(b_zero))
@@ -246,7 +250,7 @@ def _pairwise(function: Callable[[Array, Array], Array]) -> Operator:
 
 
 def _of_one(function: Callable[[Node, Array], Array]) -> Operator:
-    """onnxruntime's functions of one quantized tensor."""
+    """Functions of one quantized tensor (onnxruntime)."""
     def compute(node: Node, x: Array, x_scale: Array, x_zero: Array, y_scale: Array,
                 y_zero: Array = None) -> Array:  # fmt: skip
         values = dequantized(x, _first(x_scale), _first(x_zero))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.computing import unmerged
-from edgekit.importers.onnx.operators.kernels import int32
+from edgekit.importers.onnx.operators.kernels import is_fed
 from edgekit.importers.onnx.values import Merged, Value, arranged, inverse, logical, make, sizes_of
 
 Group = tuple[range, range]  # old axes, and the new axes that they become
@@ -41,11 +41,14 @@ def reshape(node: Node, x: Value, shape: Value | None = None) -> Value:
 
 
 def _reshape_computed(node: Node, x: Value, shape: Value) -> Value:
-    """A shape of which TensorFlow can tell all sizes but one: that one is what is left."""
-    told = tf.reshape(logical(x), int32(logical(shape))).shape
-    if told.rank is None or told.as_list().count(None) > 1:
+    """A shape of which TensorFlow can mostly tell all sizes but one: that one is what is left."""
+    result = tf.reshape(logical(x), tf.cast(logical(shape), tf.int32))
+    told = result.shape
+    if told.rank is not None and told.as_list().count(None) < 2:
+        return reshaped(x, [-1 if size is None else size for size in told])
+    if x.is_static or is_fed(shape):
         node.constant(1)
-    return reshaped(x, [-1 if size is None else size for size in told])
+    return Value(result)
 
 
 def flatten(node: Node, x: Value) -> Value:
@@ -115,18 +118,22 @@ def reshaped(x: Value, wanted: Sequence[int | None]) -> Value:
     that mostly follows, which permutes its rows instead of the data; elsewhere each group's axes
     are brought together first.
     """
-    if x.merged is not None or x.perm is None or not x.is_static or None in wanted:
+    if not x.is_static or None in wanted:
         return Value(_plain(logical(x), wanted))
     old = [int(size or 0) for size in x.shape]
-    count = math.prod(old)
-    if -1 in wanted:
-        rest = math.prod(size for size in wanted if size is not None and size != -1)
-        wanted = [count // max(rest, 1) if size == -1 else size for size in wanted]
-    new = [int(size or 0) for size in wanted]
+    new = _without_rest(old, [int(size or 0) for size in wanted])
+    if x.merged is not None and new[-1:] == old[-1:]:
+        return Value(tf.reshape(x.data, new), None, x.merged)
     groups = _groups(old, new)
-    if groups is None or math.prod(new) != count:
+    if x.perm is None or groups is None or math.prod(new) != math.prod(old):
         return Value(_plain(logical(x), new))
     return _regrouped(x, old, new, groups)
+
+
+def _without_rest(old: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """The new sizes, with what is left in place of -1."""
+    rest = math.prod(size for size in wanted if size != -1)
+    return [math.prod(old) // max(rest, 1) if size == -1 else size for size in wanted]
 
 
 def _regrouped(x: Value, old: Sequence[int], new: Sequence[int], groups: Sequence[Group]) -> Value:
@@ -222,9 +229,8 @@ def identity(_node: Node, x: Value, *_rest: Value) -> Value:
 
 def dropout(node: Node, x: Value, *_rest: Value) -> tuple[Value, ...]:
     """Dropout does nothing at inference; its mask is all ones."""
-    ratio = node.attr("ratio", 0.5) if node.opset < _DROPOUT_WITH_INPUTS else (
-        node.constant(1, np.asarray(0.5)))
-    if node.opset >= _DROPOUT_WITH_INPUTS and node.constant(2, np.asarray(False)) and ratio != 0:
+    half, never = np.asarray(0.5), np.asarray(False)
+    if node.opset >= _DROPOUT_WITH_INPUTS and node.constant(2, never) and node.constant(1, half):
         raise node.error("is in training mode: its output is random",
                          "export the model for inference")
     if not node.wants(1):

@@ -137,40 +137,28 @@ def _while(loop: Iterations) -> Result:
     seen = _look(loop)
     _refuse_changes(loop, seen)
     endless = seen.going.is_constant and bool(seen.going.data.all())
-    counted = isinstance(loop.limit, int) and (
-        endless or loop.limit * loop.cost <= _MAX_KNOWN_ROUNDS)
     if loop.limit is None and endless:
         raise loop.node.error("never ends")
-    if not counted and any(loop.backwards):
-        raise loop.node.error("writes its outputs backwards, and how many is not known at import")
     states = [_tensor(state) for state in loop.states]
-    room = [_room(loop, row, loop.limit if counted else None) for row in seen.rows]
+    room = [_room(loop, row) for row in seen.rows]
     size = len(states)
 
     def goes_on(number: Any, going: Any, *_rest: Any) -> Any:  # noqa: ANN401
-        within = True if loop.limit is None else number < tf.cast(loop.limit, tf.int32)
+        within = True if loop.limit is None else number < loop.limit
         return within if endless else tf.logical_and(going, within)
 
     def body(number: Any, going: Any, *rest: Any) -> tuple[Any, ...]:  # noqa: ANN401
         position = Value(tf.cast(number, tf.int64))
         further, new, made = loop.once(position, Value(np.asarray(True) if endless else going),
                                        [Value(state) for state in rest[:size]])
-        outputs = [
-            _put(output, _tensor(row), loop.limit - 1 - number if back else number, counted)
-            for output, row, back in zip(rest[size:], made, loop.backwards, strict=True)]
+        outputs = [written(output, _tensor(row), loop.limit - 1 - number if back else number)
+                   for output, row, back in zip(rest[size:], made, loop.backwards, strict=True)]
         further = going if endless else tf.reshape(_tensor(further), [])
         return (number + 1, further, *map(_tensor, new), *outputs)
 
     start = (tf.constant(0), tf.reshape(tf.cast(_tensor(loop.going), tf.bool), []))
-    invariants = [tf.TensorShape(state.shape) for state in (*start, *states)] + [
-        tf.TensorShape(output.shape if counted else [None, *output.shape[1:]]) for output in room]
-    made = tf.while_loop(goes_on, body, (*start, *states, *room), shape_invariants=tuple(invariants))
-    number, _, *last = made
-    outputs = last[size:]
-    if not counted:
-        outputs = [output[1:] for output in outputs]  # the first row only gave it its type
-    elif not endless:
-        outputs = [output[:number] for output in outputs]
+    number, _, *last = tf.while_loop(goes_on, body, (*start, *states, *room))
+    outputs = last[size:] if endless else [output[:number] for output in last[size:]]
     return list(map(Value, last[:size])), list(map(Value, outputs))
 
 
@@ -201,12 +189,11 @@ def _refuse_changes(loop: Iterations, seen: _Seen) -> None:
             raise loop.node.error(f"carries '{name}' as {before.dtype}, then as {after.dtype}")
 
 
-def _room(loop: Iterations, row: Value, count: int | None) -> Any:  # noqa: ANN401
+def _room(loop: Iterations, row: Value) -> Any:  # noqa: ANN401
+    """Zeros for the rows of all rounds."""
+    if not isinstance(loop.limit, int):
+        raise loop.node.error("has scan outputs, and how many rounds it runs at most is not known "
+                              "at import", "give the loop a constant trip count")
     if not row.is_static:
         raise loop.node.error(f"has a scan output of open shape {list(row.shape)}")
-    return tf.zeros([1 if count is None else count, *(int(size or 0) for size in row.shape)],
-                    row.dtype)
-
-
-def _put(output: Any, row: Any, place: Any, counted: bool) -> Any:  # noqa: ANN401, FBT001
-    return written(output, row, place) if counted else tf.concat([output, row[None]], 0)
+    return tf.zeros([loop.limit, *(int(size or 0) for size in row.shape)], row.dtype)

@@ -44,13 +44,15 @@ def matmul(_node: Node, a: Value, b: Value) -> Value:
 
 
 def product(a: Value, b: Value) -> Value:
-    """a @ b, for values of any rank, order and type."""
+    """The product a @ b, for values of any rank, order and type."""
     if not (is_float(a.data) and is_float(b.data)):
         return Value(_of_integers(_matrices(a, b), a, b))
     if b.is_constant and b.rank == 2 and a.rank > 0:
         return _layer(a, b.data)
     if a.is_constant and a.rank == 2 and b.rank > 1:
         return _from_left(a.data, unmerged(b))
+    if a.rank == 1 and b.rank == 2:  # the converter spoils a product of one row with a matrix
+        return Value(tf.reduce_sum(reshaped(a.data, [-1, 1]) * logical(b), 0))
     if a.rank == 1 or b.rank == 1:
         left, right = _matrices(a, b)
         return Value(_without_ones(batched(left, right), a, b))
@@ -178,7 +180,7 @@ def _scaled(x: Array, factor: float) -> Array:
 
 
 def fused_matmul(node: Node, a: Value, b: Value) -> Value:
-    """onnxruntime's MatMul with transposes and a factor."""
+    """MatMul with transposes and a factor (onnxruntime)."""
     if node.attr("transBatchA", 0) or node.attr("transBatchB", 0):
         raise node.error("transposes the batch, which edgekit cannot import",
                          "export the model without onnxruntime's optimizations")

@@ -146,7 +146,7 @@ def lp_normalization(node: Node, x: Value) -> Value:
         norm = tf.reduce_sum(tf.abs(data), place, keepdims=True)
     else:
         norm = tf.sqrt(tf.reduce_sum(tf.square(data), place, keepdims=True))
-    return make(data / tf.where(norm == 0, tf.ones_like(norm), norm), tuple(current))
+    return make(data / tf.maximum(norm, np.finfo(np.float32).tiny), tuple(current))
 
 
 def local_response_normalization(node: Node, x: Value) -> Value:
@@ -179,5 +179,6 @@ NORMALIZATION = {
     "com.microsoft:SkipSimplifiedLayerNormalization": Operator(skip_rms_normalization, 1),
     "MeanVarianceNormalization": Operator(mean_variance_normalization, 13, "values"),
     "LpNormalization": Operator(lp_normalization, 22, "values"),
-    "LRN": Operator(local_response_normalization, 13, "values"),
+    # The ONNX project's reference forgets channels beyond the batch's size.
+    "LRN": Operator(local_response_normalization, 13, "values", folds=False),
 }

@@ -44,7 +44,7 @@ def pad(node: Node, x: Value, *_settings: Value) -> Value:
 
 
 def _physical_pads(node: Node, x: Value) -> Pads:
-    given = node.attributes.get("paddings") or node.setting("pads", 1)
+    given = np.ravel(node.attributes.get("paddings") or node.setting("pads", 1))
     axes = node.setting("axes", 3)
     axes = list(range(x.rank)) if axes is None else axes
     pads = [(0, 0)] * x.rank
@@ -101,7 +101,7 @@ def _pad_computed(node: Node, x: Value, mode: str) -> Value:
     pads = tf.transpose(tf.reshape(int32(logical(node.inputs[1])), [2, -1]))  # type: ignore[arg-type]
     axes = [physical_axis(x, axis) for axis in node.setting("axes", 3, list(range(x.rank)))]
     order = [axes.index(axis) if axis in axes else len(axes) for axis in range(x.rank)]
-    if order != list(range(x.rank)):
+    if len(axes) < x.rank or order != list(range(x.rank)):
         pads = tf.gather(tf.pad(pads, [(0, 1), (0, 0)]), order)
     wide = widened(x.data, ["int8", "uint8"])
     return make(cast(_with_constant(wide, pads, _fill(node, wide)), x.dtype), x.perm)

@@ -188,10 +188,11 @@ def global_lp_pool(node: Node, x: Value) -> Value:
     return make(_root(summed.data, p), summed.perm)
 
 
+# The ONNX project's reference moves windows where the number of outputs is rounded up: no folding.
 POOLING = {
-    "MaxPool": Operator(max_pool, 22, "values"),
-    "AveragePool": Operator(average_pool, 22, "values"),
-    "LpPool": Operator(lp_pool, 22, "values"),
+    "MaxPool": Operator(max_pool, 22, "values", folds=False),
+    "AveragePool": Operator(average_pool, 22, "values", folds=False),
+    "LpPool": Operator(lp_pool, 22, "values", folds=False),
     "GlobalAveragePool": Operator(_global(
         lambda data, axes: tf.reduce_mean(data, axes, keepdims=True)), 22, "values"),
     "GlobalMaxPool": Operator(_global(

@@ -133,10 +133,10 @@ def dynamically_quantized(x: Array) -> tuple[Array, Array, Array]:
     low = tf.minimum(tf.reduce_min(x), 0.0)
     high = tf.maximum(tf.reduce_max(x), 0.0)
     scale = (high - low) / 255.0
-    # All zeros: any scale will do, but it must not be divided by 0.
-    divisor = tf.where(tf.equal(scale, 0.0), tf.ones_like(scale), scale)
-    zero = tf.round(tf.minimum(tf.maximum(-low / divisor, 0.0), 255.0))
-    steps = tf.minimum(tf.maximum(tf.round(x / divisor) + zero, 0.0), 255.0)
+    # All zeros: any scale will do; onnxruntime's is 1.
+    scale = tf.where(tf.equal(scale, 0.0), tf.ones_like(scale), scale)
+    zero = tf.round(tf.minimum(tf.maximum(-low / scale, 0.0), 255.0))
+    steps = tf.minimum(tf.maximum(tf.round(x / scale) + zero, 0.0), 255.0)
     return steps, scale, zero
 
 

@@ -90,7 +90,7 @@ def reduced_axes(node: Node, rank: int) -> list[int]:
     return sorted({axis % rank if rank else 0 for axis in named}) if rank else []
 
 
-def _log_sum_exp(x: Array, axes: Sequence[int], keepdims: bool) -> Array:  # noqa: FBT001
+def _log_sum_exp(x: Array, axes: Sequence[int], keepdims: bool) -> Array:
     """With the largest taken out first, so that nothing overflows; of infinities, too."""
     largest = tf.reduce_max(x, axes, keepdims=keepdims)
     largest = tf.minimum(tf.maximum(largest, -_LARGEST), _LARGEST)
@@ -98,7 +98,7 @@ def _log_sum_exp(x: Array, axes: Sequence[int], keepdims: bool) -> Array:  # noq
 
 
 def _extreme(of_numbers: Any, of_booleans: Any, of_nothing: float) -> Reduction:  # noqa: ANN401
-    def over(x: Array, axes: Sequence[int], keepdims: bool) -> Array:  # noqa: FBT001
+    def over(x: Array, axes: Sequence[int], keepdims: bool) -> Array:
         return (of_booleans if x.dtype == tf.bool else of_numbers)(x, axes, keepdims=keepdims)
     return Reduction(over, of_nothing)
 

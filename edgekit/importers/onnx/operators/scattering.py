@@ -21,7 +21,7 @@ _SEGMENTS = {"mul": tf.math.unsorted_segment_prod, "max": tf.math.unsorted_segme
 def scatter_elements(node: Node, x: Any, indices: Any, updates: Any) -> Any:  # noqa: ANN401
     """ScatterElements and Scatter: along one axis, each element to an index of its own."""
     axis = node.attr("axis", 0) % len(x.shape)
-    rows = flat_positions(node, x, indices, axis)
+    rows = flat_positions(x, indices, axis)
     rows, updates, flat = (_reshape(part, [-1]) for part in (rows, updates, x))
     return _reshape(written(node, flat, rows, updates), sizes_of(x))
 

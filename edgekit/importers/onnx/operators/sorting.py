@@ -10,7 +10,6 @@ from edgekit.importers.onnx.operators.computing import (
     Array,
     cast,
     is_float,
-    order_of,
     physical_axis,
     unmerged,
     widened,

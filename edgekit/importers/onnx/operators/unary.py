@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.computing import Array, absolute, cast, is_float, widened
+from edgekit.importers.onnx.operators.recognised import marked_erf
 from edgekit.importers.onnx.values import dtype_of
 
 _LARGEST = np.finfo(np.float32).max
@@ -44,27 +45,27 @@ def sqrt_of_one_minus_square(x: Array) -> Array:
 
 
 def tan(x: Array) -> Array:
-    """tan x."""
+    """The tangent."""
     return tf.sin(x) / tf.cos(x)
 
 
 def asin(x: Array) -> Array:
-    """arcsin x."""
+    """The arcsine."""
     return tf.atan2(x, sqrt_of_one_minus_square(x))
 
 
 def acos(x: Array) -> Array:
-    """arccos x."""
+    """The arccosine."""
     return tf.atan2(sqrt_of_one_minus_square(x), x)
 
 
 def atan(x: Array) -> Array:
-    """arctan x."""
+    """The arctangent."""
     return tf.atan2(x, tf.ones_like(x))
 
 
 def sinh(x: Array) -> Array:
-    """sinh x; its Taylor series where the exponentials would cancel out."""
+    """The hyperbolic sine; its Taylor series where the exponentials would cancel out."""
     square = x * x
     series = x * (1.0 + square / 6.0 * (1.0 + square / 20.0 * (1.0 + square / 42.0 * (
         1.0 + square / 72.0))))
@@ -72,12 +73,12 @@ def sinh(x: Array) -> Array:
 
 
 def cosh(x: Array) -> Array:
-    """cosh x."""
+    """The hyperbolic cosine."""
     return (tf.exp(x) + tf.exp(-x)) * 0.5
 
 
 def log1p(x: Array) -> Array:
-    """log(1 + x) (Kahan): the error of rounding 1 + x is divided out again."""
+    """Kahan's log(1 + x): the error of rounding 1 + x is divided out again."""
     rounded = 1.0 + x
     small = tf.equal(rounded, 1.0)
     moved = tf.where(small, tf.ones_like(x), rounded - 1.0)
@@ -86,7 +87,7 @@ def log1p(x: Array) -> Array:
 
 
 def asinh(x: Array) -> Array:
-    """arsinh x; of large numbers without squaring them."""
+    """Inverse of sinh; of large numbers without squaring them."""
     size = tf.abs(x)
     small = tf.minimum(size, 1e4)
     square = small * small
@@ -95,22 +96,23 @@ def asinh(x: Array) -> Array:
 
 
 def acosh(x: Array) -> Array:
-    """arcosh x; of large numbers without squaring them."""
+    """Inverse of cosh; of large numbers without squaring them."""
     above = tf.minimum(x, 1e4) - 1.0
     return tf.where(x > 1e4, tf.math.log(x) + _LOG_2,
                     log1p(above + tf.sqrt(above * (above + 2.0))))
 
 
 def atanh(x: Array) -> Array:
-    """artanh x."""
+    """Inverse of tanh."""
     return 0.5 * log1p(2.0 * x / (1.0 - x))
 
 
 def erf(x: Array) -> Array:
     """The error function: there is no kernel, so as a quotient of polynomials."""
-    x = tf.maximum(tf.minimum(x, _ERF_LIMIT), -_ERF_LIMIT)
-    square = x * x
-    return x * _polynomial(square, _ERF_P) / _polynomial(square, _ERF_Q)
+    small = tf.maximum(tf.minimum(x, _ERF_LIMIT), -_ERF_LIMIT)
+    square = small * small
+    result = small * _polynomial(square, _ERF_P) / _polynomial(square, _ERF_Q)
+    return marked_erf(result, x)
 
 
 def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
