@@ -171,11 +171,20 @@ def samples_for(side: Side, data: Dataset | None, limit: int) -> Iterator[Sample
         return
     generator = np.random.default_rng(_SEED)
     for _ in range(limit):
-        yield Sample({spec.name: draw(spec, generator) for spec in side[1]["inputs"]})
+        yield Sample({spec.name: draw(spec, generator, side[1]["rows"].get(spec.name))
+                      for spec in side[1]["inputs"]})
 
 
-def draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
-    """A plausible input where nobody gave one: floats of both signs, any code, small indices."""
+def draw(
+    spec: TensorSpec, generator: np.random.Generator, rows: int | None = None
+) -> NDArray[Any]:
+    """A plausible input where nobody gave one: floats of both signs, any code, known indices.
+
+    Args:
+        spec: The input.
+        generator: Where the numbers come from.
+        rows: Of the table that the input's values are indices into, see ``index_rows``.
+    """
     shape = tuple(1 if size == -1 else size for size in spec.shape)
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
@@ -185,8 +194,8 @@ def draw(spec: TensorSpec, generator: np.random.Generator) -> NDArray[Any]:
     if spec.scale is not None:
         info = np.iinfo(dtype)
         return generator.integers(info.min, info.max + 1, shape).astype(dtype)
-    # Indices into a vocabulary of unknown size: 0 and 1 are in every one.
-    return generator.integers(0, 2, shape).astype(dtype)
+    # A mask, a count, or indices into something of unknown size: 0 and 1 fit each.
+    return generator.integers(0, rows or 2, shape).astype(dtype)
 
 
 def evaluate(reference: Side, candidate: Side, data: Dataset, metric: str) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.data import Dataset
 from edgekit.core.fidelity import Fidelity
+from edgekit.core.indices import index_rows
 from edgekit.core.model import Arrays, Model, check_arrays
 from edgekit.core.sandbox import sandbox
 from edgekit.core.user_code import absolute_reference, is_reference
@@ -115,4 +116,5 @@ def _io(model: Model) -> Mapping[str, Any]:
         "inputs": model.inputs, "outputs": model.outputs,
         "input_index": dict(model.signature.inputs),
         "output_index": dict(model.signature.outputs),
+        "rows": index_rows(model),
     }  # fmt: skip

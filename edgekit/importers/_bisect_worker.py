@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from edgekit.core import _runtime_worker as runtime
 from edgekit.core.model import Model, Provenance
-from edgekit.importers._convert_worker import Arrays, Endpoint, Traced, convert, trace
+from edgekit.importers._convert_worker import Endpoint, Traced, convert, trace
 from edgekit.importers._finish_worker import finish
+from edgekit.importers._proof_worker import Arrays
 from edgekit.importers.parity import OutputParity
 
 _AT_A_TIME = 24  # values that one conversion has as outputs

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
 from edgekit.importers._names import without_calls
+from edgekit.importers._proof_worker import Arrays, Runs, first_line
 from edgekit.importers._shapes import Port
-
-Arrays = dict[str, NDArray[Any]]
 
 # Freezing copies every weight several times through protocol buffers: 4x faster than a SavedModel
 # for small networks, slower and ten times larger in memory from here on.
@@ -27,19 +26,9 @@ _CONTROL_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While"
 
 # They change something outside of the model, or keep something from one inference to the next.
 _STATEFUL = re.compile(r"Assign\w*VariableOp|ResourceScatter\w+|ResourceApply\w+|Assign(Add|Sub)?")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_FRAMES = re.compile(r"Exception encountered when|Graph execution error|Detected at node|File \""
-                     r"|<stack traces|\[\[|Arguments received by|in user code")  # fmt: skip
 FORBIDDEN = frozenset({"WriteFile", "ReadFile", "MatchingFiles", "PyFunc", "PyFuncStateless",
                        "EagerPyFunc"})  # fmt: skip
 _FORBIDDEN_IN_CALL = FORBIDDEN | {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}
-
-
-class Runs(Protocol):
-    """Something that computes the source's outputs."""
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Arrays by input name in, by output name out."""
 
 
 @dataclass
@@ -196,11 +185,3 @@ def _conversion_error(error: Exception, source: str) -> EdgekitError:
         hint = "cut the preprocessing of text off: export the part of the model behind it"
     return EdgekitError(f"{source} uses operators that LiteRT does not have: "
                         f"{', '.join(sorted(found))}", hint)
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of a framework's error: its first line that is no frame around another."""
-    lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
-    gist = next((line for line in lines if line and not _FRAMES.match(line)), "")
-    shown = gist[:200].encode("utf-8", "replace").decode()  # a damaged file's words
-    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

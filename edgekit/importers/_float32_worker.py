@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.core.errors import EdgekitError
-from edgekit.importers._convert_worker import first_line
+from edgekit.importers._proof_worker import first_line
 
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 

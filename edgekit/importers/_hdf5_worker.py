@@ -9,8 +9,8 @@ import h5py  # type: ignore[import-untyped]
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers._archive import MAX_BYTES
-from edgekit.importers._convert_worker import first_line
 from edgekit.importers._keras_file import check_config, keras_version, parse_config
+from edgekit.importers._proof_worker import first_line
 
 
 def check_hdf5(source: str) -> str:

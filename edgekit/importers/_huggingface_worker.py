@@ -22,10 +22,11 @@ from edgekit.core.errors import EdgekitError
 from edgekit.core.model import TensorSpec
 from edgekit.importers import _torch_worker as torch_worker
 from edgekit.importers._huggingface_files import TASKS
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported
 from edgekit.importers._torch import TorchRequest
-from edgekit.importers._torch_convert_worker import Source, first_line
+from edgekit.importers._torch_convert_worker import Source
 
 _CLASSES = {
     "feature-extraction": "AutoModel",

@@ -13,11 +13,12 @@ from typing import Any
 import keras
 
 from edgekit.core.errors import EdgekitError, MissingToolError
-from edgekit.importers._convert_worker import Endpoint, first_line
+from edgekit.importers._convert_worker import Endpoint
 from edgekit.importers._float32_worker import as_float32
 from edgekit.importers._hdf5_worker import check_hdf5, check_weights
 from edgekit.importers._keras_file import HDF5_MARK, USE_PYTHON, missing_code
 from edgekit.importers._names import named_outputs, unique, without_scopes
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Request
 
@@ -143,8 +144,9 @@ def endpoint_of(model: Any, source: str, notes: list[str]) -> Endpoint:  # noqa:
     ports = tuple(Port(name, _shape(variable.shape), _dtype(variable), batched=False)
                   for name, variable in states.items())
     if states:
-        more_notes = [*more_notes, "state that layers keep is an input and an output: "
-                      f"{', '.join(states)}; feed each ..._next back, zeros at first"]
+        note = (f"state that layers keep is an input and an output: {', '.join(states)}; feed each "
+                "..._next back, zeros at first")
+        more_notes = [*more_notes, note]
     return Endpoint(framework, (*inputs, *ports), call, model,
                     _name_cleaner(model, numbered=modern), notes + more_notes)
 

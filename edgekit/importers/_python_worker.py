@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.user_code import load_function
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers._tensorflow import Imported, Request
 
 RETURN = ("return a Keras model, a tf.function with an input_signature, a concrete function, or a "
@@ -46,7 +47,7 @@ def _convert(made: Any, request: Request) -> Imported:  # noqa: ANN401
                            RETURN)
     from edgekit.importers import _tensorflow_worker
 
-    endpoint = _tensorflow_worker._endpoint_of(made, request.source)  # noqa: SLF001
+    endpoint = _tensorflow_worker.endpoint_of(made, request.source)
     return _tensorflow_worker.import_endpoint(endpoint, request)
 
 
@@ -65,7 +66,7 @@ def _is_tensorflow(made: Any) -> bool:  # noqa: ANN401
         return False
     from edgekit.importers import _tensorflow_worker
 
-    return _tensorflow_worker._is_model(made)  # noqa: SLF001
+    return _tensorflow_worker.is_model(made)
 
 
 def _call(function: Any, source: str) -> Any:  # noqa: ANN401
@@ -74,7 +75,5 @@ def _call(function: Any, source: str) -> Any:  # noqa: ANN401
     except EdgekitError:
         raise
     except (Exception, SystemExit) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        gist = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-        raise EdgekitError(f"{source} failed: {gist}",
+        raise EdgekitError(f"{source} failed: {first_line(error)}",
                            "it is called without arguments") from error

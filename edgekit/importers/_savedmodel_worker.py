@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from edgekit.core.errors import EdgekitError, did_you_mean
 from edgekit.core.model import DEFAULT_SIGNATURE
-from edgekit.importers._convert_worker import FORBIDDEN, Endpoint, first_line, graph_nodes
+from edgekit.importers._convert_worker import FORBIDDEN, Endpoint, graph_nodes
 from edgekit.importers._names import named_outputs, unique
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Request
 

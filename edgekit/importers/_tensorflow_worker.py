@@ -9,11 +9,10 @@ import tensorflow as tf
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model, Provenance
-from edgekit.core.user_code import load_function
 from edgekit.importers import _keras_worker as keras_worker
 from edgekit.importers import _savedmodel_worker as savedmodel_worker
 from edgekit.importers._compare_worker import compare
-from edgekit.importers._convert_worker import Endpoint, convert, first_line, trace
+from edgekit.importers._convert_worker import Endpoint, convert, trace
 from edgekit.importers._finish_worker import finish, settle_open_shapes
 from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
@@ -35,34 +34,19 @@ def convert_saved_model(request: Request) -> Imported:
         return import_endpoint(savedmodel_worker.load_folder(request), request)
 
 
-def convert_python(request: Request) -> Imported:
-    """Convert what the user's function returns."""
-    refuse_signature(request)
-    with chdir(request.folder):
-        keras_worker.reset()
-        made = load_function(request.source)
-        if not _is_model(made):
-            made = _call(made, request.source)
-        return import_endpoint(_endpoint_of(made, request.source), request)
-
-
-def _call(function: Any, source: str) -> Any:  # noqa: ANN401
-    try:
-        return function()
-    except EdgekitError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise EdgekitError(f"{source} failed: {first_line(error)}",
-                           "it is called without arguments") from error
-
-
-def _is_model(made: Any) -> bool:  # noqa: ANN401
+def is_model(made: Any) -> bool:  # noqa: ANN401
+    """Whether it is a model already, and no function that makes one."""
     types = tf.types.experimental
     return keras_worker.is_keras_model(made) or isinstance(
         made, types.ConcreteFunction | types.PolymorphicFunction)
 
 
-def _endpoint_of(made: Any, source: str) -> Endpoint:  # noqa: ANN401
+def endpoint_of(made: Any, source: str) -> Endpoint:  # noqa: ANN401
+    """What a user's function returned, as an endpoint.
+
+    Raises:
+        EdgekitError: It is no model, or one whose inputs are not known.
+    """
     framework = f"TensorFlow {tf.__version__}"
     if keras_worker.is_keras_model(made):
         return keras_worker.endpoint_of(made, source, [])

@@ -20,6 +20,7 @@ from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
 from edgekit.core.model import TensorSpec
 from edgekit.importers._names import named_outputs
+from edgekit.importers._proof_worker import Arrays, first_line
 from edgekit.importers._shapes import Port
 
 FRAMEWORK = f"PyTorch {torch.__version__.partition('+')[0]}"
@@ -28,9 +29,6 @@ HALF = (torch.float16, torch.bfloat16)
 _MOST_NAMED = 4
 _NO_SYMBOL = re.compile(r"Lowering not found")
 _FAILED_OP = re.compile(r"'((?:tfl|stablehlo|vhlo|chlo|func|tf)\.[\w.]+)' op")
-_FRAME = re.compile(r"Traceback|File \"|While executing|Original traceback|Use tlparse|\s*$")
-
-Arrays = dict[str, NDArray[Any]]
 Draw = Callable[[TensorSpec, np.random.Generator], NDArray[Any]]
 
 
@@ -218,11 +216,3 @@ def _unsupported(flat: Flat, tensors: Sequence[Any]) -> dict[str, list[str]]:
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return ", ".join(names[:_MOST_NAMED]) + more
-
-
-def first_line(error: BaseException) -> str:
-    """The gist of PyTorch's error: its first line that is no frame around another."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    gist = next((line for line in lines if line and not _FRAME.match(line)), "")
-    shown = gist[:200].encode("utf-8", "replace").decode()
-    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

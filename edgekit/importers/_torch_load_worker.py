@@ -13,10 +13,11 @@ from torch.utils import _pytree as pytree
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers._names import unique
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers._shapes import OPEN, Port
 from edgekit.importers._tensorflow import Request
 from edgekit.importers._torch_compare_worker import draw_like, named
-from edgekit.importers._torch_convert_worker import HALF, Source, first_line
+from edgekit.importers._torch_convert_worker import HALF, Source
 from edgekit.importers._torch_file import AS_FUNCTION, AS_PROGRAM
 
 # TorchScript has operators that read and write files.

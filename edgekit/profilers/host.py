@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
+from edgekit.core.indices import index_rows
 from edgekit.core.measurement import Measurement, Series
 from edgekit.core.model import Arrays, Model, check_arrays
 from edgekit.core.sandbox import sandbox
@@ -111,7 +112,7 @@ def _draw(model: Model) -> dict[str, NDArray[Any]]:
     from edgekit.core._runtime_worker import draw
 
     generator = np.random.default_rng(_SEED)
-    arrays = {}
+    arrays, rows = {}, index_rows(model)
     for spec in model.inputs:
         if -1 in spec.shape:
             raise EdgekitError(f"the size of input '{spec.name}' is open: {list(spec.shape)}",
@@ -120,7 +121,7 @@ def _draw(model: Model) -> dict[str, NDArray[Any]]:
             raise EdgekitError(f"input '{spec.name}' of shape {list(spec.shape)} is too large to "
                                f"make up values for", "give some with --data")
         try:
-            arrays[spec.name] = draw(spec, generator)
+            arrays[spec.name] = draw(spec, generator, rows.get(spec.name))
         except (TypeError, ValueError) as error:
             raise EdgekitError(f"no values can be made up for input '{spec.name}' of type "
                                f"{spec.dtype}", "give some with --data") from error

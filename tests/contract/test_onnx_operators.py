@@ -14,7 +14,12 @@ NOT_FOR_DEVICES = {"StringConcat", "StringNormalizer", "StringSplit", "RegexFull
                    "ImageDecoder", "TfIdfVectorizer"}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(name for name in OPERATORS if ":" not in name))
+# onnxruntime's optimizer puts it into ONNX's own domain, without a schema there.
+NOT_IN_ONNX = {"SimplifiedLayerNormalization"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in OPERATORS
+                                        if ":" not in name and name not in NOT_IN_ONNX))
 def test_a_row_follows_the_newest_specification(name):
     """A new version of an operator in ONNX fails here until somebody has read it."""
     assert name in SCHEMAS, f"{name} is no ONNX operator"

@@ -88,7 +88,8 @@ def test_nothing_looks_like_a_picture(write):
 def test_open_dimensions_are_asked_for_by_name(write):
     path = write(model_of([helper.make_node("Relu", ["x"], ["y"])],
                           [tensor("x", "batch", "length", 4)], [tensor("y", "batch", "length", 4)]))
-    with pytest.raises(EdgekitError, match=r"dimension 1 \('length'\) of input 'x' is open") as said:
+    problem = r"dimension 1 \('length'\) of input 'x' is open"
+    with pytest.raises(EdgekitError, match=problem) as said:
         edgekit.load_model(path)
     assert said.value.hint == "fix it with --input-shape x=1,SIZE,4"
     model = edgekit.load_model(path, input_shapes={"x": (1, 7, 4)})
@@ -108,8 +109,8 @@ def test_every_unsupported_operator_is_named_with_its_nodes(write):
 
 
 def cyclic():
-    return model_of([helper.make_node("Relu", ["b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])],
-                    [tensor("x", 1, 4)], [tensor("b", 1, 4)])
+    nodes = [helper.make_node("Relu", ["b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
+    return model_of(nodes, [tensor("x", 1, 4)], [tensor("b", 1, 4)])
 
 
 def with_external_data(location):
@@ -178,8 +179,8 @@ def test_half_precision_is_computed_in_float32(write):
              helper.make_node("Mul", ["h", "s"], ["m"]),
              helper.make_node("Relu", ["m"], ["y"])]
     scale = numpy_helper.from_array(np.array([1.5, -2, 0.25, 3], np.float16), "s")
-    path = write(model_of(nodes, [tensor("x", 1, 4)], [tensor("y", 1, 4, dtype=TensorProto.FLOAT16)],
-                          [scale]))
+    output = tensor("y", 1, 4, dtype=TensorProto.FLOAT16)
+    path = write(model_of(nodes, [tensor("x", 1, 4)], [output], [scale]))
     model = edgekit.load_model(path)
     assert model.outputs[0].dtype == "float32"
     assert "output 'y' is float16 in the source and float32 here" in model.provenance.notes
@@ -242,3 +243,16 @@ def test_the_first_layer_that_differs_is_named_for_tensorflow_too():
     inputs = {"x": np.linspace(-1, 1, 30, dtype=np.float32)[None]}
     found = first_difference(Wrong(traced, endpoint), [(1, 30)], inputs, "net")
     assert found == "Tanh 'second'"
+
+
+def test_token_ids_are_drawn_from_the_whole_vocabulary(write):
+    from edgekit.core.indices import index_rows
+
+    nodes = [helper.make_node("Gather", ["words", "ids"], ["e"]),
+             helper.make_node("Cast", ["mask"], ["m"], to=F),
+             helper.make_node("Unsqueeze", ["m", "axis"], ["u"]),
+             helper.make_node("Mul", ["e", "u"], ["y"])]
+    inputs = [tensor(name, 1, 6, dtype=TensorProto.INT64) for name in ("ids", "mask")]
+    stored = [constant("words", 900, 4), numpy_helper.from_array(np.array([2]), "axis")]
+    model = edgekit.load_model(write(model_of(nodes, inputs, [tensor("y", 1, 6, 4)], stored)))
+    assert index_rows(model) == {"ids": 900}

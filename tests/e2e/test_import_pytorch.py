@@ -82,7 +82,7 @@ def test_half_precision_and_nested_inputs():
     check(model, {"input": ((1, 4), "float32")}, {"output_0": (1, 2)})
     assert "computes in float16; it was converted to" in model.provenance.notes[0]
     check(import_model(f"{ZOO}:nested"),
-          {name: ((1, 3), "float32") for name in ("parts_a", "parts_b", "more_0")},
+          dict.fromkeys(("parts_a", "parts_b", "more_0"), ((1, 3), "float32")),
           {"output_0": (1, 3)})
 
 

@@ -87,6 +87,7 @@ def test_a_function_that_is_not_there(tmp_path):
 
 
 def test_the_importers_load_no_framework():
-    code = ("import sys, edgekit.importers; heavy = {'tensorflow', 'keras', 'tf_keras', 'h5py', 'torch', 'transformers'}"
-            " & set(sys.modules); sys.exit(f'loads {heavy}' if heavy else 0)")
+    code = ("import sys, edgekit.importers; heavy = {'tensorflow', 'keras', 'tf_keras', 'h5py', "
+            "'torch', 'transformers'} & set(sys.modules); "
+            "sys.exit(f'loads {heavy}' if heavy else 0)")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
-from edgekit.importers._convert_worker import first_line
+from edgekit.importers._proof_worker import first_line
 from edgekit.importers.onnx.functions import function_body
 from edgekit.importers.onnx.node import Node, Operator, operator_key
 from edgekit.importers.onnx.operators import OPERATORS

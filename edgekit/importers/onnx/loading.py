@@ -9,7 +9,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_t
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
-from edgekit.importers._convert_worker import first_line
+from edgekit.importers._proof_worker import first_line
 
 _MAX_ELEMENTS = 2**31
 _MAX_NODES = 200_000

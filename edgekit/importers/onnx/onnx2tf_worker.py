@@ -19,8 +19,8 @@ from edgekit.core import _runtime_worker as runtime
 from edgekit.core.edit import to_bytes, to_objects
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model, Provenance
-from edgekit.importers._convert_worker import Arrays, first_line
 from edgekit.importers._finish_worker import signature_of
+from edgekit.importers._proof_worker import Arrays, first_line
 from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.loading import load

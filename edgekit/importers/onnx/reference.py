@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
-from edgekit.importers._convert_worker import Arrays, first_line
+from edgekit.importers._proof_worker import Arrays, first_line
 from edgekit.importers._shapes import OPEN, Port
 from edgekit.importers.onnx.tensors import numpy_type
 from edgekit.importers.onnx.values import channels_last, inverse

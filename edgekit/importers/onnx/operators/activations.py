@@ -41,14 +41,17 @@ def prelu(node: Node, x: Value, slope: Value) -> Value:
         alpha = constant_scalar(slopes)
         if alpha is not None:
             return make(tf.nn.leaky_relu(x.data, alpha), order)
-        slopes = slopes.transpose(order)
-        if slopes.shape[0] == 1 and slopes.ndim > 1:  # the kernel broadcasts the batch by itself
-            slopes = slopes[0]
-        return make(tf.nn.relu(x.data) + (-slopes) * tf.nn.relu(-x.data), order)
+        return make(broadcast(_prelu_kernel, x.data, slopes.transpose(order)), order)
     data = widened(x.data)
     slopes = widened(arranged(Value(slopes), order))
     result = broadcast(lambda a, b: tf.where(a < np.zeros((), dtype_of(a)), a * b, a), data, slopes)
     return make(cast(result, dtype_of(x.data)), order)
+
+
+def _prelu_kernel(x: Array, slopes: Array) -> Array:
+    """What the converter makes PRELU of; the kernel broadcasts the batch by itself."""
+    slopes = slopes[0] if slopes.ndim > 1 and slopes.shape[0] == 1 else slopes
+    return tf.nn.relu(x) + (-slopes) * tf.nn.relu(-x)
 
 
 def _aligned_slopes(node: Node, x: Value, slope: Value) -> Array:

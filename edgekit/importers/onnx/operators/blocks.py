@@ -11,6 +11,7 @@ from edgekit.importers.onnx.values import Value, arranged, channels_last, make, 
 
 _NHWC = channels_last(4)
 _UNARY = {"Relu": tf.nn.relu, "Relu6": tf.nn.relu6, "Sigmoid": tf.sigmoid, "Tanh": tf.tanh}
+_BY_CHANNEL = {"BiasAdd": tf.nn.bias_add, "AddV2": tf.add, "Mul": tf.multiply}
 # Types that the kernels for blocks know; others go through int32.
 _BLOCK_TYPES = (np.float32, np.int8, np.uint8, np.int32, np.int64)
 
@@ -67,14 +68,15 @@ def _reordered(data: Any, order: Any, *, last: bool = True) -> Any:  # noqa: ANN
     if made_by.type in _UNARY:
         before = _reordered(made_by.inputs[0], order, last=False)
         return None if before is None else _UNARY[made_by.type](before)
-    if made_by.type not in ("BiasAdd", "Conv2D"):
+    if made_by.type not in ("Conv2D", *_BY_CHANNEL):
         return None
     weights = tf.get_static_value(made_by.inputs[1])
     if weights is None:
         return None
-    if made_by.type == "BiasAdd":
-        before = _reordered(made_by.inputs[0], order, last=False)
-        return None if before is None else tf.nn.bias_add(before, weights[order])
+    if made_by.type in _BY_CHANNEL:
+        before = (_reordered(made_by.inputs[0], order, last=False)
+                  if weights.shape == order.shape else None)
+        return None if before is None else _BY_CHANNEL[made_by.type](before, weights[order])
     if weights.shape[2] != made_by.inputs[0].shape[-1]:  # groups
         return None
     return tf.raw_ops.Conv2D(

@@ -168,7 +168,7 @@ def _scan(
                      for row, axis in zip(rows, placed, strict=True))]
 
 
-def _row(sequence: Value, number: Value, steps: int, backwards: bool) -> Value:  # noqa: FBT001
+def _row(sequence: Value, number: Value, steps: int, backwards: bool) -> Value:
     if number.is_constant:
         place = int(number.data)
         return Value(sequence.data[steps - 1 - place if backwards else place])

@@ -10,7 +10,14 @@ import tensorflow as tf
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.windows import bordered, known_sizes, padded, paddings
 from edgekit.importers.onnx.values import (
-    Value, arranged, channels_last, logical, make, sizes_of, transposed)  # fmt: skip
+    Value,
+    arranged,
+    channels_last,
+    logical,
+    make,
+    sizes_of,
+    transposed,
+)
 
 
 def conv(node: Node, x: Value, w: Value, b: Value | None = None) -> Value:

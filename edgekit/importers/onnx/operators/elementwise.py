@@ -1,5 +1,6 @@
 """Operators that work element by element, in any order of axes."""
 
+import math
 from collections.abc import Callable
 from functools import reduce
 
@@ -22,6 +23,7 @@ from edgekit.importers.onnx.operators.recognised import gelu_if_one
 from edgekit.importers.onnx.operators.unary import UNARY
 from edgekit.importers.onnx.values import dtype_of
 
+_LARGEST = np.finfo(np.float32).max
 _MAX_POWER = 4  # constant integer exponents up to here are products
 
 
@@ -71,6 +73,15 @@ def _remainder(a: Array, b: Array) -> Array:
     """What truncating division leaves; it has the sign of a."""
     rest = tf.math.floormod(absolute(a), absolute(b))
     return tf.where(a < np.zeros((), dtype_of(a)), -rest, rest)
+
+
+def _equal(a: Array, b: Array) -> Array:
+    """Equal; to an infinity: the converter makes the largest number of one that is a constant."""
+    for x, other in ((a, b), (b, a)):
+        number = constant_scalar(other)
+        if number is not None and math.isinf(number) and other.ndim <= len(x.shape):
+            return x >= _LARGEST if number > 0 else x <= -_LARGEST
+    return tf.equal(a, b)
 
 
 def mod(node: Node, a: Array, b: Array) -> Array:
@@ -157,7 +168,7 @@ ELEMENTWISE: dict[str, Operator] = {
     "Min": _of_many(tf.minimum, 13),
     "Sum": _of_many(tf.add, 13),
     "Mean": Operator(mean, 13, "elementwise"),
-    "Equal": _comparison(tf.equal, 19),
+    "Equal": _comparison(_equal, 19),
     "Greater": _comparison(tf.greater, 13),
     "GreaterOrEqual": _comparison(tf.greater_equal, 16),
     "Less": _comparison(tf.less, 13),

@@ -35,10 +35,8 @@ def _centred(node: Node, x: Value, zero: Value | None, shape: tuple[int, ...] = 
     if zero is None or (zero.is_constant and not zero.data.any()):
         return Value(data, x.perm, x.merged)
     offset = cast(logical(zero), np.float32)
-    single = 1 in (zero.rank, *(zero.shape or ())) and zero.shape in ((), (1,))
-    if single:
-        offset = reshaped(offset, ())
-        return Value(data - offset, x.perm, x.merged)
+    if zero.shape in ((), (1,)):
+        return Value(data - reshaped(offset, ()), x.perm, x.merged)
     if zero.rank == 1:
         offset = reshaped(offset, shape)
     return Value(cast(logical(x), np.float32) - offset)

@@ -91,10 +91,10 @@ def nearest(line: Line, style: Style) -> Ints:
     rounding = style.rounding
     if rounding == "simple":
         rounding = "ceil" if line.scale < 1 else "floor"
-    rounded = {"floor": lambda x: np.floor(x), "ceil": lambda x: np.ceil(x),
-               "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-               "round_prefer_floor": lambda x: np.ceil(x - 0.5)}[rounding](places)
-    return np.clip(rounded, 0, line.size - 1).astype(np.int64)
+    rounded = {"floor": np.floor(places), "ceil": np.ceil(places),
+               "round_prefer_ceil": np.floor(places + 0.5),
+               "round_prefer_floor": np.ceil(places - 0.5)}[rounding]
+    return np.asarray(np.clip(rounded, 0, line.size - 1), np.int64)
 
 
 def taps(line: Line, style: Style) -> tuple[Ints, Floats]:
@@ -150,7 +150,7 @@ def kernel_nearest(line: Line, *, align: bool, half: bool) -> Ints:
               else f(line.size) / f(line.outputs))
     places = (np.arange(line.outputs, dtype=f) + f(0.5 if half else 0)) * scale
     rounded = np.floor(places + f(0.5)) if align else np.floor(places)
-    return np.clip(rounded, 0, line.size - 1).astype(np.int64)
+    return np.asarray(np.clip(rounded, 0, line.size - 1), np.int64)
 
 
 def kernel_linear(line: Line, *, align: bool, half: bool) -> Floats:

@@ -122,7 +122,7 @@ def _unrolled(loop: Iterations, limit: int, *, known: bool = False) -> Result | 
                     for place, backwards in enumerate(loop.backwards)]
 
 
-def _stacked(rows: Sequence[Value], backwards: bool) -> Value:  # noqa: FBT001
+def _stacked(rows: Sequence[Value], backwards: bool) -> Value:
     ordered = rows[::-1] if backwards else rows
     if all(row.is_constant for row in ordered):
         return Value(np.stack([row.data for row in ordered]))

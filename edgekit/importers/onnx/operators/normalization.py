@@ -11,8 +11,11 @@ import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.layer_normalization import (
-    layer_normalization, rms_normalization, skip_layer_normalization,
-    skip_rms_normalization)  # fmt: skip
+    layer_normalization,
+    rms_normalization,
+    skip_layer_normalization,
+    skip_rms_normalization,
+)
 from edgekit.importers.onnx.values import Value, arranged, channels_last, logical, make, sizes_of
 
 _EPSILON = 1e-5
@@ -43,11 +46,17 @@ def batch_normalization(
     if node.attr("training_mode", 0) or (node.opset < 7 and not node.attr("is_test", 0)
                                          and node.outputs > 1):
         return _training(node, x, [logical(item) for item in (scale, bias, mean, variance)])
-    gain, shift = _folded(*(logical(item) for item in (scale, bias, mean, variance)), epsilon)
-    data, current = physical(x)
+    gain, shift = _folded(logical(scale), logical(bias), logical(mean), logical(variance), epsilon)
     if scale.rank > 1:  # spatial=0 of the oldest versions: numbers for each element
-        data = tf.convert_to_tensor(logical(x))
-        return data * gain + shift
+        return tf.convert_to_tensor(logical(x)) * gain + shift
+    if x.merged is not None and x.rank == 2 and isinstance(gain, np.ndarray):
+        rows = x.merged.rows
+        return Value(x.data * gain[rows] + np.asarray(shift)[rows], None, x.merged)
+    data, current = physical(x)
+    if current[-1] == 1 and _is_cut(data):
+        # Before the cut it is beside the transposed convolution, and goes into its weights.
+        uncut, start, size = data.op.inputs
+        return make(tf.slice(uncut * gain + shift, start, size), tuple(current))
     return make(data * _along(gain, current) + _along(shift, current), tuple(current))
 
 
@@ -57,6 +66,14 @@ def _folded(scale: Any, bias: Any, mean: Any, variance: Any, epsilon: float) -> 
     else:
         gain = scale * tf.math.rsqrt(variance + epsilon)
     return gain, bias - mean * gain
+
+
+def _is_cut(data: Any) -> bool:  # noqa: ANN401
+    """Whether it is a part of the image that was computed, with all channels, for this only."""
+    made_by = getattr(data, "op", None)
+    return (made_by is not None and made_by.type == "Slice" and not data.consumers()
+            and data.shape[-1] == made_by.inputs[0].shape[-1]
+            and made_by.inputs[0].op.type in ("BiasAdd", "Conv2DBackpropInput"))
 
 
 def _training(node: Node, x: Value, parameters: Sequence[Any]) -> tuple[Any, ...]:

@@ -10,9 +10,13 @@ import tensorflow as tf
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.unpooling import max_unpool, max_with_places
 from edgekit.importers.onnx.operators.windows import (
-    Window, bordered, known_sizes, pooling_windows, reshaped)  # fmt: skip
-from edgekit.importers.onnx.values import (
-    Value, arranged, channels_last, logical, make, sizes_of)  # fmt: skip
+    Window,
+    bordered,
+    known_sizes,
+    pooling_windows,
+    reshaped,
+)
+from edgekit.importers.onnx.values import Value, arranged, channels_last, logical, make, sizes_of
 
 Pool = Callable[..., Any]  # data, ksize, strides, padding
 

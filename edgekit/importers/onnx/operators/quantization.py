@@ -66,8 +66,8 @@ def quantized(x: Array, scale: Array, zero: Array | None, dtype: Any,  # noqa: A
     if zero is not None and not _is_zero(zero):
         steps += cast(zero, np.float32)
     # 2^31 - 1 is no float, and 2^31 would wrap around.
-    high = float(min(high, 2**31 - 128))
-    return cast(tf.minimum(tf.maximum(steps, float(low)), high), dtype)
+    top = float(min(high, 2**31 - 128))
+    return cast(tf.minimum(tf.maximum(steps, float(low)), top), dtype)
 
 
 def dequantize_linear(node: Node, x: Value, scale: Value, zero: Value | None = None) -> Value:

@@ -200,12 +200,18 @@ def _activations(node: Node, defaults: Sequence[str]) -> list[Activation]:
     if unknown or len(names) != len(defaults):
         raise node.error(f"has the activations {names}; {len(defaults)} of "
                          f"{', '.join(sorted(_ACTIVATIONS))} are wanted")
-    found = []
+    found: list[Activation] = []
     for name in names:
         alpha = next(alphas, _ALPHA[name]) if name in _ALPHA else 0.0
         beta = next(betas, _BETA[name]) if name in _BETA else 0.0
-        found.append(lambda x, function=_ACTIVATIONS[name], a=alpha, b=beta: function(x, a, b))
+        found.append(_activation(_ACTIVATIONS[name], alpha, beta))
     return found
+
+
+def _activation(
+    function: Callable[[Any, float, float], Any], alpha: float, beta: float
+) -> Activation:
+    return lambda x: function(x, alpha, beta)
 
 
 def _layer(

@@ -71,7 +71,6 @@ def _reader(
     rows_of_channels: Any, first: Any, height: int, width: int, *, largest: bool  # noqa: ANN401
 ) -> Callable[[tuple[Any, Any], tuple[Any, Any]], Any]:
     """A function from places to what the image has in the bins, (rois, bins, bins, channels)."""
-
     start = tf.reshape(first, [-1, 1, 1, 1, 1])
 
     def read(rows: tuple[Any, Any], columns: tuple[Any, Any]) -> Any:  # noqa: ANN401
@@ -88,7 +87,8 @@ def _reader(
         most = parts[0]
         for part in parts[1:]:
             most = tf.maximum(most, part)
-        counted = tf.where(tf.expand_dims(share, -1) > 0, most, np.float32(np.finfo(np.float32).min))
+        lowest = np.float32(np.finfo(np.float32).min)
+        counted = tf.where(tf.expand_dims(share, -1) > 0, most, lowest)
         return tf.reduce_max(counted, [2, 4])
 
     return read

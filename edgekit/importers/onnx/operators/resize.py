@@ -13,10 +13,24 @@ import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.interpolation import (
-    Line, Style, compact, fitting_kernel, matrix, nearest, outside)  # fmt: skip
+    Line,
+    Style,
+    compact,
+    fitting_kernel,
+    matrix,
+    nearest,
+    outside,
+)
 from edgekit.importers.onnx.operators.windows import reshaped
 from edgekit.importers.onnx.values import (
-    Value, arranged, channels_last, logical, make, sizes_of, static_shape)  # fmt: skip
+    Value,
+    arranged,
+    channels_last,
+    logical,
+    make,
+    sizes_of,
+    static_shape,
+)
 
 # So many elements of the axis for each tap that gathering the taps is faster than a product.
 _SPARSE = 16

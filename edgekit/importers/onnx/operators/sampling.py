@@ -16,7 +16,14 @@ from edgekit.importers.onnx.node import Node, Operator
 from edgekit.importers.onnx.operators.convolution import biased, convolved
 from edgekit.importers.onnx.operators.windows import known_sizes
 from edgekit.importers.onnx.values import (
-    Value, arranged, channels_last, logical, make, sizes_of, transposed)  # fmt: skip
+    Value,
+    arranged,
+    channels_last,
+    logical,
+    make,
+    sizes_of,
+    transposed,
+)
 
 _CUBIC = -0.75
 Tap = tuple[Any, Any]  # the number of an element along an axis, and its weight
@@ -107,13 +114,13 @@ def summed(rows: Any, start: Any, sizes: Sequence[int], axes: Sequence[Sequence[
     """
     total = None
     for corner in itertools.product(*axes):
-        index, weight = start, None
+        index, weight = start, 1.0
         for axis, (element, share) in enumerate(corner):
             index += element * math.prod(sizes[axis + 1 :])
-            weight = share if weight is None else weight * share
+            weight = share if axis == 0 else weight * share
         part = tf.gather(rows, index)
         if not isinstance(weight, float):
-            part *= weight[..., None]
+            part *= tf.expand_dims(weight, -1)
         total = part if total is None else total + part
     return total
 

@@ -66,7 +66,7 @@ def run_steps(
 class _Steps:
     """A fixed number of steps, once or as a loop's body."""
 
-    def __init__(self, step: Step, count: int, backwards: bool, collects: bool) -> None:  # noqa: FBT001
+    def __init__(self, step: Step, count: int, backwards: bool, collects: bool) -> None:
         self._step, self._count = step, count
         self._backwards, self._collects = backwards, collects
 
