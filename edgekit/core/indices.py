@@ -10,7 +10,8 @@ from edgekit.core.graph import Subgraph
 from edgekit.core.model import Model
 
 # They hand indices on as they are.
-_TRANSPARENT = frozenset({"CAST", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "MAXIMUM", "MINIMUM"})
+_TRANSPARENT = frozenset({"CAST", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "MAXIMUM", "MINIMUM", "ADD",
+                          "SELECT", "SELECT_V2"})  # fmt: skip
 
 
 def index_rows(model: Model) -> dict[str, int]:
@@ -41,7 +42,7 @@ def _tables(main: Subgraph, start: int) -> Iterator[int]:
                 shape = main.tensors[table].shape
                 if -len(shape) <= axis < len(shape):
                     yield shape[axis]
-            elif operator.name in _TRANSPARENT and operator.inputs[0] == index:
+            elif operator.name in _TRANSPARENT:
                 fresh = [out for out in operator.outputs if out not in seen]
                 waiting += fresh
                 seen.update(fresh)

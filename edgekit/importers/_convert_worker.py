@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
 from edgekit.importers._names import without_calls
+from edgekit.importers._operand_order_worker import keep_operand_order
 from edgekit.importers._proof_worker import Arrays, Runs, first_line
 from edgekit.importers._shapes import Port
 
@@ -85,7 +86,10 @@ def trace(endpoint: Endpoint, shapes: Sequence[tuple[int, ...]], source: str) ->
     def call(*tensors: Any) -> list[Any]:  # noqa: ANN401
         results = endpoint.call(dict(zip(names, tensors, strict=True)))
         outputs[:] = list(results)
-        return list(results.values())
+        # Copies: what a result is may be replaced in the next line.
+        copies = [tf.identity(result) for result in results.values()]
+        keep_operand_order(tf.compat.v1.get_default_graph())
+        return copies
 
     specs = [tf.TensorSpec(shape, port.dtype, name=f"input_{position}")
              for position, (port, shape) in enumerate(zip(endpoint.inputs, shapes, strict=True))]

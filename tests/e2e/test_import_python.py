@@ -72,6 +72,11 @@ def keras_2():
     return tf_keras.Model(x, tf_keras.layers.Lambda(lambda v: 2 * v)(x))
 
 
+def turned_and_subtracted():
+    x = keras.Input((4, 6), name="x")
+    return keras.Model(x, 1.0 - keras.layers.Permute((2, 1))(x))
+
+
 def mixed():
     keras.config.set_dtype_policy("mixed_float16")
     x = keras.Input((8, 8, 3), name="x")
@@ -166,6 +171,13 @@ def test_what_a_function_may_return(source, function, inputs, outputs):
 def test_it_computes(source):
     ones = np.ones((1, 8), np.float32)
     assert import_model(f"{source}:custom_layer").run({"x": ones})["scale"].tolist() == [[2.0] * 8]
+
+
+def test_the_converter_does_not_exchange_operands(source):
+    """Left alone, it makes ``x - 1`` of ``1 - x`` behind a transpose."""
+    x = np.arange(24, dtype=np.float32).reshape(1, 4, 6)
+    result, = import_model(f"{source}:turned_and_subtracted").run({"x": x}).values()
+    assert np.array_equal(result, 1.0 - x.transpose(0, 2, 1))
 
 
 def test_mixed_precision_with_a_custom_layer_becomes_float32(source):

@@ -47,11 +47,13 @@ class Value:
         data: In physical order.
         perm: Physical axis i is ONNX's axis ``perm[i]``; None where the two orders agree.
         merged: Set where the last axis is flattened in another order; ``perm`` is None then.
+        source: The value that this one is a reshape of, if its axes were in another order.
     """
 
     data: Any
     perm: Perm | None = None
     merged: Merged | None = None
+    source: "Value | None" = None
 
     @property
     def is_constant(self) -> bool:

@@ -13,10 +13,10 @@ import tensorflow as tf
 from edgekit.core.errors import EdgekitError
 from edgekit.importers import _tensorflow_worker as tensorflow_worker
 from edgekit.importers._convert_worker import Endpoint
-from edgekit.importers._operand_order_worker import keep_operand_order
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
+from edgekit.importers.onnx.fusing import fuse
 from edgekit.importers.onnx.loading import infer_shapes, load
 from edgekit.importers.onnx.reference import NHWC, Session, port_of
 from edgekit.importers.onnx.tensors import numpy_type, type_name
@@ -50,19 +50,17 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
     _refuse_unsupported(model, source)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
-    executor = Executor(model)
+    fused = fuse(model)
+    executor = Executor(fused)
     ports = tuple(port_of(item, source) for item in inputs)
     moved = _moved(ports, source) if nhwc else frozenset()
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
         values = {name: Value(tensor, NHWC if name in moved else None)
                   for name, tensor in tensors.items()}
-        results = executor.run(model.graph, values)
-        # An output that is a constant, or an input as it is, needs a tensor of its own.
-        outputs = {output.name: tf.identity(tf.convert_to_tensor(logical(value)))
-                   for output, value in zip(model.graph.output, results, strict=True)}
-        keep_operand_order(tf.compat.v1.get_default_graph())
-        return outputs
+        results = executor.run(fused.graph, values)
+        return {output.name: tf.convert_to_tensor(logical(value))
+                for output, value in zip(model.graph.output, results, strict=True)}
 
     return Endpoint(
         f"onnxruntime {onnxruntime.__version__}",

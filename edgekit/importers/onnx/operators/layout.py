@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,16 @@ def reshaped(x: Value, wanted: Sequence[int | None]) -> Value:
     is the last axis of a flatten, the order is noted (``Merged``) for the fully connected layer
     that mostly follows, which permutes its rows instead of the data; elsewhere each group's axes
     are brought together first.
+
+    What comes back to the shape that it had is the value that it was, in its own order.
     """
+    made = _in_new_shape(x, wanted)
+    if x.source is not None and made.shape == x.source.shape:
+        return x.source
+    return replace(made, source=x.source if x.perm is None else x)
+
+
+def _in_new_shape(x: Value, wanted: Sequence[int | None]) -> Value:
     if not x.is_static or None in wanted:
         return Value(_plain(logical(x), wanted))
     old = [int(size or 0) for size in x.shape]

@@ -92,12 +92,22 @@ def _training(node: Node, x: Value, parameters: Sequence[Any]) -> tuple[Any, ...
 
 
 def instance_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Value:
-    """InstanceNormalization: each channel of each image by itself."""
+    """InstanceNormalization: each channel of each image by itself.
+
+    Exporters write GroupNormalization as this, between two reshapes: it is computed on what was
+    reshaped, whose order of axes would be lost.
+    """
+    epsilon, source = node.attr("epsilon", _EPSILON), x.source
+    if source is not None and _is_grouped(x, source):
+        count = int(source.shape[1] or 0) // int(x.shape[1] or 1)
+        y = _by_group(source, int(x.shape[1] or 1), epsilon, _repeated(logical(scale), count),
+                      _repeated(logical(bias), count))
+        return Value(tf.reshape(logical(y), [int(size or 0) for size in x.shape]), source=y)
     data, current = physical(x)
     axes = [place for place, axis in enumerate(current) if axis > 1]
     centred = data - tf.reduce_mean(data, axes, keepdims=True)
     spread = tf.reduce_mean(tf.square(centred), axes, keepdims=True)
-    factor = tf.math.rsqrt(spread + node.attr("epsilon", _EPSILON))
+    factor = tf.math.rsqrt(spread + epsilon)
     y = centred * (factor * _along(logical(scale), current)) + _along(logical(bias), current)
     return make(y, tuple(current))
 
@@ -108,18 +118,29 @@ def group_normalization(node: Node, x: Value, scale: Value, bias: Value) -> Valu
     All work on large data is then a mean over the image, for which the runtime has kernels.
     """
     groups = node.attr("num_groups")
-    perm = channels_last(x.rank)
-    data = arranged(x, perm)
-    channels = int(data.shape[-1])
     weights, shifts = logical(scale), logical(bias)
     if node.opset < 21:  # one for each group then
-        weights, shifts = (_repeated(item, channels // groups) for item in (weights, shifts))
+        count = int(x.shape[1] or 0) // groups
+        weights, shifts = _repeated(weights, count), _repeated(shifts, count)
+    return _by_group(x, groups, node.attr("epsilon", _EPSILON), weights, shifts)
+
+
+def _is_grouped(x: Value, source: Value) -> bool:
+    """Whether the second axis is groups of the channels of an image, and the last its rest."""
+    groups, channels = x.shape[1], source.shape[1]
+    return (x.rank == 3 and source.rank > 2 and x.is_static and source.is_static
+            and x.shape[0] == source.shape[0] and int(channels or 0) % int(groups or 1) == 0)
+
+
+def _by_group(x: Value, groups: int, epsilon: float, weights: Any, shifts: Any) -> Value:  # noqa: ANN401
+    perm = channels_last(x.rank)
+    data = arranged(x, perm)
     axes = list(range(1, x.rank - 1))
     grouped = _group_mean(groups)
     centred = data - grouped(tf.reduce_mean(data, axes, keepdims=True) if axes else data)
     square = tf.square(centred)
     spread = grouped(tf.reduce_mean(square, axes, keepdims=True) if axes else square)
-    factor = tf.math.rsqrt(spread + node.attr("epsilon", _EPSILON))
+    factor = tf.math.rsqrt(spread + epsilon)
     return make(centred * (factor * weights) + shifts, perm)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from edgekit.importers.onnx.node import Node, Operator
-from edgekit.importers.onnx.operators.stepping import MAX_UNROLLED, run_steps
+from edgekit.importers.onnx.operators.stepping import MAX_UNROLLED, Sequencer, Step
 from edgekit.importers.onnx.values import static_shape, transposed
 
-# Each step of an iteration has its own packed copy of the weights in the runtime's memory: four
-# for weights below half a megabyte, one for larger ones, where copying outputs hardly matters.
+# Weights that stand four times in the runtime's memory, once for each step of an iteration; larger
+# ones stand there once: where they take long, copying outputs hardly matters.
 _MAX_WEIGHTS_REPEATED = 1 << 17
 _ALPHA = {"leakyrelu": 0.01, "thresholdedrelu": 1.0, "hardsigmoid": 0.2, "elu": 1.0,
           "scaledtanh": 1.0, "affine": 1.0}  # fmt: skip
@@ -49,8 +49,7 @@ class Direction:
         kernel_bias: (gates * H).
         recurrent_bias: The same, added to the recurrent product.
         peepholes: (3 * H) or None.
-        activations: Of this direction.
-        clip: Bound on what goes into the activations; None without.
+        names: Of its activations, with their numbers.
         backwards: Whether it starts at the last step.
     """
 
@@ -59,8 +58,7 @@ class Direction:
     kernel_bias: Any
     recurrent_bias: Any
     peepholes: Any
-    activations: Sequence[Activation]
-    clip: float | None
+    names: tuple[tuple[str, float, float], ...]
     backwards: bool
 
     @property
@@ -68,13 +66,51 @@ class Direction:
         """The number of units."""
         return int(self.recurrent.shape[0])
 
+
+@dataclass(frozen=True)
+class Group:
+    """Directions that run side by side: their sequences are rows of one batch.
+
+    Each recurrent product is a layer of its own; all that follows is done once for all rows, which
+    makes two directions hardly slower than one where the layers are small.
+
+    Attributes:
+        ways: The directions.
+        clip: Bound on what goes into the activations; None without.
+    """
+
+    ways: Sequence[Direction]
+    clip: float | None
+
+    @property
+    def activations(self) -> list[Activation]:
+        """The functions, the same for all directions."""
+        return [_activation(*each) for each in self.ways[0].names]
+
     def bounded(self, x: Any) -> Any:  # noqa: ANN401
         """What goes into an activation."""
         return x if self.clip is None else tf.clip_by_value(x, -self.clip, self.clip)
 
+    def product(self, states: Any, first: int, last: int, biases: Sequence[Any] | None = None) -> Any:  # noqa: ANN401
+        """States times each direction's recurrent weights, of the gates from first to last."""
+        rows = _parts(states, len(self.ways), 0)
+        made = []
+        for place, way in enumerate(self.ways):
+            units = way.units
+            part = tf.matmul(rows[place], way.recurrent[:, first * units:last * units])
+            made.append(part if biases is None else part + biases[place])
+        return made[0] if len(made) == 1 else tf.concat(made, 0)
 
-# From a direction to the bias that is added for all steps at once, and its step.
-CellMaker = Callable[[Node, Direction], tuple[Any, Callable[[Any, Sequence[Any]], Sequence[Any]]]]
+    def peepholes(self, batch: int) -> list[Any]:
+        """For input, output and forget gate, (rows, H) or None."""
+        if self.ways[0].peepholes is None:
+            return [None] * 3
+        rows = tf.stack([way.peepholes for way in self.ways for _ in range(batch)])
+        return list(tf.split(rows, 3, -1))
+
+
+# From directions to the bias that is added for all steps at once, one for each, and their step.
+CellMaker = Callable[[Node, Group, int], tuple[list[Any], Step]]
 
 
 def lstm(
@@ -87,24 +123,27 @@ def lstm(
     return _layer(node, x, lengths, (h, c), directions, _lstm_cell)
 
 
-def _lstm_cell(node: Node, way: Direction) -> tuple[Any, Any]:
-    f, g, last = way.activations
+def _lstm_cell(node: Node, group: Group, batch: int) -> tuple[list[Any], Step]:
+    f, g, last = group.activations
     coupled = bool(node.attr("input_forget", 0))
-    peeps = [None] * 3 if way.peepholes is None else [
-        part[None] for part in _parts(way.peepholes, 3)]
+    peeps = group.peepholes(batch)
 
     def gate(x: Any, peep: Any, cell: Any) -> Any:  # noqa: ANN401
-        return f(way.bounded(x if peep is None else x + peep * cell))
+        return f(group.bounded(x if peep is None else x + peep * cell))
 
     def step(now: Any, states: Sequence[Any]) -> Sequence[Any]:  # noqa: ANN401
         hidden, cell = states
-        inner, outer, forget, fresh = tf.split(now + tf.matmul(hidden, way.recurrent), 4, -1)
+        inner, outer, forget, fresh = tf.split(now + group.product(hidden, 0, 4), 4, -1)
         take = gate(inner, peeps[0], cell)
         keep = 1.0 - take if coupled else gate(forget, peeps[2], cell)
-        cell = keep * cell + take * g(way.bounded(fresh))
+        cell = keep * cell + take * g(group.bounded(fresh))
         return gate(outer, peeps[1], cell) * last(cell), cell
 
-    return way.kernel_bias + way.recurrent_bias, step
+    return _all_biases(group), step
+
+
+def _all_biases(group: Group) -> list[Any]:
+    return [way.kernel_bias + way.recurrent_bias for way in group.ways]
 
 
 def gru(
@@ -116,38 +155,41 @@ def gru(
     return _layer(node, x, lengths, (h,), directions, maker)
 
 
-def _gru_reset_after(_node: Node, way: Direction) -> tuple[Any, Any]:
-    f, g = way.activations
-    units = way.units
+def _gru_reset_after(_node: Node, group: Group, _batch: int) -> tuple[list[Any], Step]:
+    f, g = group.activations
     # Only the hidden gate's recurrent bias is inside of what the reset gate scales.
-    outside = tf.concat([way.recurrent_bias[:2 * units], np.zeros(units, np.float32)], 0)
-    inside = tf.concat([np.zeros(2 * units, np.float32), way.recurrent_bias[2 * units:]], 0)
+    outside, inside = [], []
+    for way in group.ways:
+        update, reset, hidden = _parts(way.recurrent_bias, 3)
+        zeros = np.zeros(way.units, np.float32)
+        outside.append(way.kernel_bias + tf.concat([update, reset, zeros], 0))
+        inside.append(tf.concat([zeros, zeros, hidden], 0))
 
     def step(now: Any, states: Sequence[Any]) -> Sequence[Any]:  # noqa: ANN401
         (hidden,) = states
         update, reset, fresh = tf.split(now, 3, -1)
-        update_h, reset_h, fresh_h = tf.split(tf.matmul(hidden, way.recurrent) + inside, 3, -1)
-        update = f(way.bounded(update + update_h))
-        reset = f(way.bounded(reset + reset_h))
-        fresh = g(way.bounded(fresh + reset * fresh_h))
+        update_h, reset_h, fresh_h = tf.split(group.product(hidden, 0, 3, inside), 3, -1)
+        update = f(group.bounded(update + update_h))
+        reset = f(group.bounded(reset + reset_h))
+        fresh = g(group.bounded(fresh + reset * fresh_h))
         return (fresh + update * (hidden - fresh),)
 
-    return way.kernel_bias + outside, step
+    return outside, step
 
 
-def _gru_reset_before(_node: Node, way: Direction) -> tuple[Any, Any]:
-    f, g = way.activations
-    units = way.units
-    gates, candidate = way.recurrent[:, :2 * units], way.recurrent[:, 2 * units:]
+def _gru_reset_before(_node: Node, group: Group, _batch: int) -> tuple[list[Any], Step]:
+    f, g = group.activations
 
     def step(now: Any, states: Sequence[Any]) -> Sequence[Any]:  # noqa: ANN401
         (hidden,) = states
-        both = f(way.bounded(now[:, :2 * units] + tf.matmul(hidden, gates)))
-        update, reset = tf.split(both, 2, -1)
-        fresh = g(way.bounded(now[:, 2 * units:] + tf.matmul(reset * hidden, candidate)))
+        update, reset, fresh = tf.split(now, 3, -1)
+        update_h, reset_h = tf.split(group.product(hidden, 0, 2), 2, -1)
+        update = f(group.bounded(update + update_h))
+        reset = f(group.bounded(reset + reset_h))
+        fresh = g(group.bounded(fresh + group.product(reset * hidden, 2, 3)))
         return (fresh + update * (hidden - fresh),)
 
-    return way.kernel_bias + way.recurrent_bias, step
+    return _all_biases(group), step
 
 
 def rnn(
@@ -158,13 +200,13 @@ def rnn(
     return _layer(node, x, lengths, (h,), directions, _rnn_cell)
 
 
-def _rnn_cell(_node: Node, way: Direction) -> tuple[Any, Any]:
-    (f,) = way.activations
+def _rnn_cell(_node: Node, group: Group, _batch: int) -> tuple[list[Any], Step]:
+    (f,) = group.activations
 
     def step(now: Any, states: Sequence[Any]) -> Sequence[Any]:  # noqa: ANN401
-        return (f(way.bounded(now + tf.matmul(states[0], way.recurrent))),)
+        return (f(group.bounded(now + group.product(states[0], 0, 1))),)
 
-    return way.kernel_bias + way.recurrent_bias, step
+    return _all_biases(group), step
 
 
 def _directions(
@@ -183,15 +225,17 @@ def _directions(
         yield Direction(
             transposed(w[place], (1, 0)), transposed(r[place], (1, 0)),
             kernel_bias, recurrent_bias, None if peepholes is None else peepholes[place],
-            activations[place * each:(place + 1) * each], node.attr("clip", None) or None,
-            backwards)  # fmt: skip
+            activations[place * each:(place + 1) * each], backwards)  # fmt: skip
 
 
-def _parts(data: Any, count: int) -> list[Any]:  # noqa: ANN401
-    return np.split(data, count, -1) if isinstance(data, np.ndarray) else tf.split(data, count, -1)
+def _parts(data: Any, count: int, axis: int = -1) -> list[Any]:  # noqa: ANN401
+    if count == 1:
+        return [data]
+    split = np.split if isinstance(data, np.ndarray) else tf.split
+    return list(split(data, count, axis))
 
 
-def _activations(node: Node, defaults: Sequence[str]) -> list[Activation]:
+def _activations(node: Node, defaults: Sequence[str]) -> tuple[tuple[str, float, float], ...]:
     """Each takes the next alpha and beta, if it has these at all."""
     alphas = iter(node.attr("activation_alpha", []))
     betas = iter(node.attr("activation_beta", []))
@@ -200,18 +244,16 @@ def _activations(node: Node, defaults: Sequence[str]) -> list[Activation]:
     if unknown or len(names) != len(defaults):
         raise node.error(f"has the activations {names}; {len(defaults)} of "
                          f"{', '.join(sorted(_ACTIVATIONS))} are wanted")
-    found: list[Activation] = []
+    found = []
     for name in names:
         alpha = next(alphas, _ALPHA[name]) if name in _ALPHA else 0.0
         beta = next(betas, _BETA[name]) if name in _BETA else 0.0
-        found.append(_activation(_ACTIVATIONS[name], alpha, beta))
-    return found
+        found.append((name, alpha, beta))
+    return tuple(found)
 
 
-def _activation(
-    function: Callable[[Any, float, float], Any], alpha: float, beta: float
-) -> Activation:
-    return lambda x: function(x, alpha, beta)
+def _activation(name: str, alpha: float, beta: float) -> Activation:
+    return lambda x: _ACTIVATIONS[name](x, alpha, beta)
 
 
 def _layer(
@@ -227,32 +269,57 @@ def _layer(
         raise node.error(f"has an input of open shape {static_shape(x)}",
                          "fix its sizes with --input-shape")
     mask = _mask(lengths, int(x.shape[0]))
-    made = [_one_way(node, x, mask, [None if state is None else state[place] for state in states],
-                     way, maker) for place, way in enumerate(directions)]
+    alike = len({way.names for way in directions}) == 1
+    groups = [list(directions)] if alike else [[way] for way in directions]
+    made, place = [], 0
+    for ways in groups:
+        mine = [None if state is None else state[place:place + len(ways)] for state in states]
+        made += _side_by_side(node, x, mask, mine, ways, maker)
+        place += len(ways)
     outputs = None
     if node.wants(0):
-        axis = 2 if batch_first else 1
         everything = [transposed(all_steps, (1, 0, 2)) if batch_first else all_steps
                       for all_steps, _ in made]
-        outputs = tf.stack(everything, axis)
+        outputs = tf.stack(everything, 2 if batch_first else 1)
     last = [tf.stack([states[place] for _, states in made], 1 if batch_first else 0)
             for place in range(len(states))]
     return (outputs, *last)
 
 
-def _one_way(
-    node: Node, x: Any, mask: Any, states: Sequence[Any], way: Direction, maker: CellMaker,  # noqa: ANN401
-) -> tuple[Any, list[Any]]:
+def _side_by_side(
+    node: Node, x: Any, mask: Any, states: Sequence[Any], ways: Sequence[Direction],  # noqa: ANN401
+    maker: CellMaker,
+) -> list[tuple[Any, list[Any]]]:
+    """For each direction the outputs of all steps, and the last states."""
     length, batch, width = (int(size) for size in x.shape)
-    bias, step = maker(node, way)
-    # The input's part of all steps is one fully connected layer ahead of the loop.
-    flat = tf.matmul(tf.reshape(x, [length * batch, width]), way.kernel) + bias
-    given = tf.reshape(flat, [length, batch, int(flat.shape[-1])])
-    start = [tf.zeros([batch, way.units]) if state is None else tf.convert_to_tensor(state)
-             for state in states]
-    large = int(np.prod(way.recurrent.shape)) > _MAX_WEIGHTS_REPEATED
-    return run_steps(step, given, start, mask, backwards=way.backwards,
-                     collects=node.wants(0), at_once=1 if large else MAX_UNROLLED)
+    biases, step = maker(node, Group(ways, node.attr("clip", None) or None), batch)
+    given, masks = [], []
+    for way, bias in zip(ways, biases, strict=True):
+        # The input's part of all steps is one fully connected layer ahead of the loop.
+        seen = _turned(x, way)
+        flat = tf.matmul(tf.reshape(seen, [length * batch, width]), way.kernel) + bias
+        given.append(tf.reshape(flat, [length, batch, int(flat.shape[-1])]))
+        masks.append(None if mask is None else _turned(mask, way))
+    units, count = ways[0].units, len(ways)
+    start = [tf.zeros([count * batch, units]) if state is None else
+             tf.reshape(state, [count * batch, units]) for state in states]
+    large = count * int(np.prod(ways[0].recurrent.shape)) > _MAX_WEIGHTS_REPEATED
+    steps = Sequencer(step, collects=node.wants(0), at_once=1 if large else MAX_UNROLLED)
+    outputs, last = steps.run(_joined(given), start, None if mask is None else _joined(masks))
+    outputs = [None] * count if outputs is None else [
+        _turned(part, way) for part, way in zip(_parts(outputs, count, 1), ways, strict=True)]
+    ends = [_parts(state, count, 0) for state in last]
+    return [(outputs[place], [end[place] for end in ends]) for place in range(count)]
+
+
+def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 1)
+
+
+def _turned(steps: Any, way: Direction) -> Any:  # noqa: ANN401
+    if not way.backwards or int(steps.shape[0]) == 1:
+        return steps
+    return steps[::-1] if isinstance(steps, np.ndarray) else tf.reverse(steps, [0])
 
 
 def _mask(lengths: Any, steps: int) -> Any:  # noqa: ANN401
