@@ -21,15 +21,14 @@ from edgekit.importers.onnx.operators.attending import (
 
 
 def group_query_attention(
-    node: Node, q: Any, k: Any, v: Any, past_k: Any, past_v: Any, lengths: Any,  # noqa: ANN401
-    total: Any = None, cos: Any = None, sin: Any = None, positions: Any = None,  # noqa: ANN401
-    added: Any = None, *further: Any,  # noqa: ANN401
+    node: Node, q: Any, k: Any, v: Any, past_k: Any, past_v: Any, lengths: Any, *further: Any,  # noqa: ANN401
 ) -> tuple[Any, ...]:  # fmt: skip
     """GroupQueryAttention: causal, with a cache that new keys are written into.
 
     ``lengths`` are the last positions that hold a key once the new ones are in.
     """
-    if any(item is not None for item in further) or node.attr("smooth_softmax", 0):
+    _total, cos, sin, positions, added, *unknown = [*further, None, None, None, None, None]
+    if any(item is not None for item in unknown) or node.attr("smooth_softmax", 0):
         raise node.error("has attention sinks, a smooth softmax or a quantized cache")
     heads, shared = node.attr("num_heads"), node.attr("kv_num_heads")
     if k is None:

@@ -142,6 +142,7 @@ def _while(loop: Iterations) -> Result:
     states = [_tensor(state) for state in loop.states]
     room = [_room(loop, row) for row in seen.rows]
     size = len(states)
+    counted = isinstance(loop.limit, int)
 
     def goes_on(number: Any, going: Any, *_rest: Any) -> Any:  # noqa: ANN401
         within = True if loop.limit is None else number < loop.limit
@@ -152,13 +153,21 @@ def _while(loop: Iterations) -> Result:
         further, new, made = loop.once(position, Value(np.asarray(True) if endless else going),
                                        [Value(state) for state in rest[:size]])
         outputs = [written(output, _tensor(row), loop.limit - 1 - number if back else number)
+                   if counted else tf.concat([output, _tensor(row)[None]], 0)
                    for output, row, back in zip(rest[size:], made, loop.backwards, strict=True)]
         further = going if endless else tf.reshape(_tensor(further), [])
         return (number + 1, further, *map(_tensor, new), *outputs)
 
-    start = (tf.constant(0), tf.reshape(tf.cast(_tensor(loop.going), tf.bool), []))
-    number, _, *last = tf.while_loop(goes_on, body, (*start, *states, *room))
-    outputs = last[size:] if endless else [output[:number] for output in last[size:]]
+    start = (tf.constant(0), tf.reshape(tf.cast(_tensor(loop.going), tf.bool), []), *states)
+    shapes = [item.shape for item in start] + [
+        item.shape if counted else [None, *item.shape[1:]] for item in room]
+    number, _, *last = tf.while_loop(goes_on, body, (*start, *room),
+                                     shape_invariants=tuple(map(tf.TensorShape, shapes)))
+    outputs = last[size:]
+    if not counted:
+        outputs = [output[1:] for output in outputs]
+    elif not endless:
+        outputs = [output[:number] for output in outputs]
     return list(map(Value, last[:size])), list(map(Value, outputs))
 
 
@@ -190,10 +199,11 @@ def _refuse_changes(loop: Iterations, seen: _Seen) -> None:
 
 
 def _room(loop: Iterations, row: Value) -> Any:  # noqa: ANN401
-    """Zeros for the rows of all rounds."""
-    if not isinstance(loop.limit, int):
-        raise loop.node.error("has scan outputs, and how many rounds it runs at most is not known "
-                              "at import", "give the loop a constant trip count")
+    """Zeros for the rows of all rounds; one, to which they are added, if that is not known."""
+    if loop.limit is None:
+        raise loop.node.error("has scan outputs, and nothing bounds how many rounds it runs",
+                              "give the loop a trip count")
     if not row.is_static:
         raise loop.node.error(f"has a scan output of open shape {list(row.shape)}")
-    return tf.zeros([loop.limit, *(int(size or 0) for size in row.shape)], row.dtype)
+    count = loop.limit if isinstance(loop.limit, int) else 1
+    return tf.zeros([count, *(int(size or 0) for size in row.shape)], row.dtype)

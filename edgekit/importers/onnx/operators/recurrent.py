@@ -91,7 +91,9 @@ class Group:
         """What goes into an activation."""
         return x if self.clip is None else tf.clip_by_value(x, -self.clip, self.clip)
 
-    def product(self, states: Any, first: int, last: int, biases: Sequence[Any] | None = None) -> Any:  # noqa: ANN401
+    def product(
+        self, states: Any, first: int, last: int, biases: Sequence[Any] | None = None,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401  # fmt: skip
         """States times each direction's recurrent weights, of the gates from first to last."""
         rows = _parts(states, len(self.ways), 0)
         made = []
