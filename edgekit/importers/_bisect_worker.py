@@ -104,11 +104,12 @@ def _computed(
 class GraphInside:
     """The inner values of a TensorFlow function."""
 
-    def __init__(self, traced: Traced, endpoint: Endpoint) -> None:
+    def __init__(self, traced: Traced | None, endpoint: Endpoint) -> None:
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
         )
 
+        assert traced is not None
         self._endpoint = endpoint
         self._inputs = traced.inputs
         self._frozen = convert_variables_to_constants_v2(traced.function)

@@ -19,10 +19,17 @@ _COSTLY_MACS = 200_000_000
 
 
 def compare(
-    endpoint: Endpoint, traced: Traced, shapes: Sequence[tuple[int, ...]], model: Model,
+    endpoint: Endpoint, traced: Traced | None, shapes: Sequence[tuple[int, ...]], model: Model,
     request: Request,
 ) -> ParityMeter:  # fmt: skip
     """Run the source and LiteRT on the same inputs.
+
+    Args:
+        endpoint: The source.
+        traced: The same as a graph; needed where the endpoint has no reference of its own.
+        shapes: The inputs' shapes.
+        model: What was imported; it lies at ``request.out``.
+        request: What was asked for.
 
     Raises:
         EdgekitError: They differ by more than rounding; it names the first layer that does.
@@ -32,7 +39,9 @@ def compare(
         return place_of_difference(lambda: endpoint.inside or GraphInside(traced, endpoint),
                                    shapes, inputs, request.source)
 
-    reference = proof.Reference(endpoint.framework, endpoint.reference or traced, place)
+    source = endpoint.reference or traced
+    assert source is not None
+    reference = proof.Reference(endpoint.framework, source, place)
     samples = proof.samples_of(request.data, model) if request.data else _random(model)
     return proof.compare(reference, samples, model, request)
 

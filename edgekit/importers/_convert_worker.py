@@ -20,7 +20,7 @@ from edgekit.importers._shapes import Port
 
 # Freezing copies every weight several times through protocol buffers: 4x faster than a SavedModel
 # for small networks, slower and ten times larger in memory from here on.
-_FREEZE_BYTES = 32 * 2**20
+FREEZE_BYTES = 32 * 2**20
 
 _CONTROL_FLOW = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While",
                            "StatelessWhile"})  # fmt: skip
@@ -62,11 +62,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Traced:
-    """The source as one TensorFlow graph with static shapes."""
+    """The source as one TensorFlow graph with static shapes.
+
+    Attributes:
+        keep: What must stay alive while the function is used: its variables.
+    """
 
     function: Any
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    keep: Any = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """The source framework's outputs."""
@@ -138,7 +143,7 @@ def convert(traced: Traced, source: str, folder: Path) -> bytes:
         raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
                            "at most 2 GB")
     try:
-        if size < _FREEZE_BYTES and not _has_functions_that_matter(function):
+        if size < FREEZE_BYTES and not _has_functions_that_matter(function):
             return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]))
         return _convert_from_disk(function, folder)
     except Exception as error:

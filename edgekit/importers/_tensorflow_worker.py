@@ -1,5 +1,6 @@
 """Runs in the child process: what the parent calls to import with TensorFlow."""
 
+import gc
 import logging
 from contextlib import chdir
 from pathlib import Path
@@ -9,11 +10,13 @@ import tensorflow as tf
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model, Provenance
+from edgekit.core.sandbox import map_file
 from edgekit.importers import _keras_worker as keras_worker
 from edgekit.importers import _savedmodel_worker as savedmodel_worker
 from edgekit.importers._compare_worker import compare
-from edgekit.importers._convert_worker import Endpoint, convert, trace
+from edgekit.importers._convert_worker import FREEZE_BYTES, Endpoint, Traced, convert, trace
 from edgekit.importers._finish_worker import finish, settle_open_shapes
+from edgekit.importers._large_constants_worker import constants_as_variables
 from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
 
@@ -74,16 +77,27 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
         EdgekitError: Whatever is in the way, for the user.
     """
     shapes = settle_shapes(request.source, endpoint.inputs, request.input_shapes)
-    traced = trace(endpoint, shapes, request.source)
-    raw = convert(traced, request.source, Path(request.out).parent)
-    data = settle_open_shapes(finish(raw, traced, endpoint.clean_name), Path(request.out))
-    Path(request.out).write_bytes(data)
-    model = Model(data, request.source, Provenance("tensorflow", request.source))
-    meter = compare(endpoint, traced, shapes, model, request)
+    traced = constants_as_variables(trace(endpoint, shapes, request.source), FREEZE_BYTES)
+    gc.collect()  # graphs hold themselves, and all their constants
+    _write(traced, endpoint, request)
+    model = Model(map_file(Path(request.out)), request.source,
+                  Provenance("tensorflow", request.source))
+    # A source that has its own reference needs the graph and its copy of the weights no more.
+    needed = traced if endpoint.reference is None or endpoint.inside is None else None
+    del traced
+    gc.collect()
+    meter = compare(endpoint, needed, shapes, model, request)
     notes = endpoint.notes + _notes_on(endpoint, request, model)
     notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
               for name, remark in meter.remarks().items()]
     return Imported(tuple(notes), meter.rows(), endpoint.layouts)
+
+
+def _write(traced: Traced, endpoint: Endpoint, request: Request) -> None:
+    """Convert; nothing but the file is left in memory of it."""
+    out = Path(request.out)
+    data = finish(convert(traced, request.source, out.parent), traced, endpoint.clean_name)
+    out.write_bytes(settle_open_shapes(data, out))
 
 
 def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:

@@ -37,6 +37,13 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
+def fused(given: Any) -> Any:
+    """A fused copy."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(given)
+    return fuse(copy)
+
+
 def operators(made: Any) -> list[str]:
     """Those that compute something."""
     return [node.op_type for node in made.graph.node if node.op_type != "Constant"]
@@ -69,10 +76,9 @@ GELU = {
 @pytest.mark.parametrize("rows", GELU.values(), ids=GELU)
 def test_gelu_with_erf(rows: Rows, as_nodes: bool) -> None:
     given = model(rows, HALF, as_nodes=as_nodes)
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Gelu"]
     assert same(given, made)
-    assert len(operators(given)) == len(rows)  # untouched
 
 
 CUBIC = {"half": np.float32(0.5), "one": np.float32(1), "three": np.float32(3),
@@ -88,7 +94,7 @@ def test_gelu_with_tanh(cube: Rows) -> None:
     given = model([
         *cube, ("Mul", "k p", "a"), ("Add", "x a", "b"), ("Mul", "b s", "c"), ("Tanh", "c", "d"),
         ("Add", "d one", "e"), ("Mul", "x half", "f"), ("Mul", "f e", "y")], CUBIC)  # fmt: skip
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Gelu"]
     assert same(given, made)
 
@@ -98,7 +104,7 @@ def test_gelu_with_tanh_and_x_outside() -> None:
         ("Mul", "x x", "a"), ("Mul", "a k", "b"), ("Add", "one b", "c"), ("Mul", "x s", "d"),
         ("Mul", "d c", "e"), ("Tanh", "e", "f"), ("Add", "one f", "g"), ("Mul", "half x", "h"),
         ("Mul", "h g", "y")], CUBIC)  # fmt: skip
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Gelu"]
     assert same(given, made)
 
@@ -108,7 +114,7 @@ def test_gelu_of_a_product_and_times_a_gate() -> None:
             ("Add", "b one", "c"), ("Mul", "x1 c", "d"), ("Mul", "d half", "e"),
             ("Sigmoid", "x", "s"), ("Mul", "e s", "y")]  # fmt: skip
     given = model(rows, HALF)
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Mul", "Gelu", "Sigmoid", "Mul"]
     assert same(given, made)
 
@@ -119,7 +125,7 @@ def test_two_in_a_row_and_in_a_branch() -> None:
     rows = [(kind, names, "x2" if out == "y" else out)
             for kind, names, out in GELU["as torch writes it"]] + second
     given = model(rows, HALF, outputs=["y2"])
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Gelu", "Gelu"]
     assert same(given, made)
 
@@ -130,7 +136,7 @@ def test_two_in_a_row_and_in_a_branch() -> None:
         [helper.make_node("If", ["go"], ["y"], then_branch=branch, else_branch=branch)], "o",
         given.graph.input, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [condition, *(numpy_helper.from_array(value, name) for name, value in HALF.items())])
-    made = fuse(helper.make_model(outer, opset_imports=[helper.make_opsetid("", 14)]))
+    made = fused(helper.make_model(outer, opset_imports=[helper.make_opsetid("", 14)]))
     assert [node.op_type for node in made.graph.node[0].attribute[0].g.node] == ["Gelu"]
 
 
@@ -142,7 +148,7 @@ def test_two_in_a_row_and_in_a_branch() -> None:
     ([("Sigmoid", "x", "s"), *ERF, ("Mul", "s c", "d"), ("Mul", "d half", "y")], HALF, ["y"]),
 ], ids=["half", "root", "inner output", "inner use", "another x"])  # fmt: skip
 def test_what_is_no_gelu(rows: Rows, constants: Mapping[str, Any], outputs: Sequence[str]) -> None:
-    assert len(operators(fuse(model(rows, constants, outputs=outputs)))) == len(rows)
+    assert len(operators(fused(model(rows, constants, outputs=outputs)))) == len(rows)
 
 
 SIX = {"three": np.float32(3), "six": np.float32(6), "zero": np.float32(0)}
@@ -159,7 +165,7 @@ HARD = {
 @pytest.mark.parametrize("rows", HARD.values(), ids=HARD)
 def test_hard_swish(rows: Rows) -> None:
     given = model(rows, SIX)
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["HardSwish"]
     assert same(given, made)
 
@@ -167,23 +173,23 @@ def test_hard_swish(rows: Rows) -> None:
 def test_hard_swish_of_old_operator_sets() -> None:
     rows = [("Add", "x three", "a"), ("Clip", "a", "b", {"min": 0.0, "max": 6.0}),
             ("Mul", "x b", "c"), ("Div", "c six", "y")]  # fmt: skip
-    assert operators(fuse(model(rows, SIX, opset=9))) == ["HardSwish"]
+    assert operators(fused(model(rows, SIX, opset=9))) == ["HardSwish"]
 
 
 def test_no_hard_swish_with_other_limits() -> None:
-    assert len(operators(fuse(model(HARD["clip"], {**SIX, "zero": np.float32(-1)})))) == 4
+    assert len(operators(fused(model(HARD["clip"], {**SIX, "zero": np.float32(-1)})))) == 4
     keras = [("HardSigmoid", "x", "a", {"alpha": 0.2, "beta": 0.5}), ("Mul", "x a", "y")]
-    assert operators(fuse(model(keras, {}))) == ["HardSigmoid", "Mul"]
+    assert operators(fused(model(keras, {}))) == ["HardSigmoid", "Mul"]
 
 
 def test_mish_and_swish() -> None:
     rows = [("Softplus", "x", "a"), ("Tanh", "a", "b"), ("Mul", "x b", "y")]
     given = model(rows, {})
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["Mish"]
     assert same(given, made)
     swish = [("Sigmoid", "x", "a"), ("Mul", "x a", "y")]
-    assert operators(fuse(model(swish, {}))) == ["Sigmoid", "Mul"]
+    assert operators(fused(model(swish, {}))) == ["Sigmoid", "Mul"]
 
 
 AFFINE = {"two": np.float32(2), "eps": np.float32(1e-5), "g": np.linspace(1, 2, 4, dtype="f"),
@@ -210,7 +216,7 @@ BY_ONE: Rows = [("Div", "one s", "r"), ("Mul", "r c", "n"), ("Mul", "n g", "k"),
 @pytest.mark.parametrize("last", [DIVIDED, INVERTED, BY_ONE], ids=["Div", "Reciprocal", "one"])
 def test_layer_normalization(axes: Sequence[int], square: Any, last: Rows) -> None:
     given = model(normalization(axes, square, last), AFFINE)
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["LayerNormalization"]
     assert same(given, made)
 
@@ -219,7 +225,7 @@ def test_layer_normalization_without_bias_and_with_axes_as_input() -> None:
     rows = [(kind, f"{names} ax", out) if kind == "ReduceMean" else (kind, names, out)
             for kind, names, out, *_ in normalization([-1], POW, DIVIDED)]
     given = model([*rows[:-2], ("Mul", "n g", "y")], {**AFFINE, "ax": np.array([-1])}, opset=18)
-    made = fuse(given)
+    made = fused(given)
     assert operators(made) == ["LayerNormalization"]
     assert len(made.graph.node[0].input) == 2
     assert same(given, made)
@@ -232,9 +238,9 @@ def test_what_is_no_layer_normalization(
     axes: Sequence[int], constants: Mapping[str, Any]
 ) -> None:
     rows = normalization(axes, POW, DIVIDED)
-    assert len(operators(fuse(model(rows, constants)))) == len(rows)
+    assert len(operators(fused(model(rows, constants)))) == len(rows)
 
 
 def test_what_nobody_uses_is_gone() -> None:
     rows = [("RandomNormalLike", "x", "r"), ("Relu", "r", "z"), ("Relu", "x", "y")]
-    assert operators(fuse(model(rows, {}))) == ["Relu"]
+    assert operators(fused(model(rows, {}))) == ["Relu"]

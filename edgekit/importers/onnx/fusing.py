@@ -12,16 +12,14 @@ from edgekit.importers.onnx.fusing_view import Constants, View, constants_of, su
 
 
 def fuse(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model with decompositions replaced by single operators; the given one is left alone.
+    """Replace decompositions by single operators, in the model that is given.
 
     The new nodes are of ONNX's own set whatever version the model imports: they are keys of the
     importer's table, and the result is not meant for another runtime. Nodes that nothing depends
     on are gone.
     """
-    fused = onnx.ModelProto()
-    fused.CopyFrom(model)
-    _fuse_graph(fused.graph, {})
-    return fused
+    _fuse_graph(model.graph, {})
+    return model
 
 
 def _fuse_graph(graph: onnx.GraphProto, outer: Constants) -> None:

@@ -142,8 +142,10 @@ def _check_graph(model: onnx.ModelProto, source: str) -> None:
 
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With the types of inner values, as far as ONNX can tell; the model itself where it cannot."""
+    """A copy with the types of inner values, as far as ONNX can tell."""
     try:
         return shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # noqa: BLE001 - it is a help, not a need
-        return model
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy

@@ -51,7 +51,7 @@ def convert_with_onnx2tf(request: Request) -> Imported:
     moved = frozenset(port.name
                       for port, shape, spec in zip(ports, shapes, made.inputs, strict=True)
                       if spec.shape != shape)
-    meter, notes = _compare(made, Session(model, request.source, moved), request)
+    meter, notes = _compare(made, Session(lambda: model, request.source, moved), request)
     if problems := meter.problems():
         name, problem = next(iter(problems.items()))
         raise EdgekitError(f"{request.source}: output '{name}' of what onnx2tf made is not "

@@ -1,6 +1,6 @@
 """onnxruntime as the reference, and the inputs of an ONNX graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,18 @@ def port_of(item: onnx.ValueInfoProto, source: str) -> Port:
 
 
 class Session:
-    """onnxruntime on the same file, on one thread; it starts with its first run."""
+    """onnxruntime on the same file, on one thread; it starts with its first run.
 
-    def __init__(self, model: onnx.ModelProto, source: str, moved: frozenset[str]) -> None:
-        self._model, self._source, self._moved = model, source, moved
+    Args:
+        get: Gives the model.
+        source: Its name.
+        moved: Inputs that are given with their channels last.
+    """
+
+    def __init__(
+        self, get: Callable[[], onnx.ModelProto], source: str, moved: frozenset[str]
+    ) -> None:
+        self._get, self._source, self._moved = get, source, moved
         self._session: Any = None
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -51,7 +59,7 @@ class Session:
         types = {item.name: item.type for item in self._session.get_inputs()}
         feeds = {name: np.asarray(self._given(name, array), _runtime_type(types[name]))
                  for name, array in inputs.items() if name in types}
-        names = [item.name for item in self._model.graph.output]
+        names = [item.name for item in self._session.get_outputs()]
         results = self._session.run(names, feeds)
         return {name: np.asarray(array).astype(numpy_type(
             onnx.helper.np_dtype_to_tensor_dtype(np.asarray(array).dtype)), copy=False)
@@ -67,8 +75,9 @@ class Session:
         options.log_severity_level = 4
         # On CPUs without VNNI it else cuts off sums of products of 8 bits at 16.
         options.add_session_config_entry("session.x64quantprecision", "1")
+        stored = self._get().SerializeToString()
         try:
-            return onnxruntime.InferenceSession(self._model.SerializeToString(), options,
+            return onnxruntime.InferenceSession(stored, options,
                                                 providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EdgekitError(

@@ -1,8 +1,9 @@
 """Runs in the child process: an ONNX file as an endpoint, and onnxruntime as its reference."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,24 @@ def convert_onnx(request: Request) -> Imported:
     """Convert an ONNX file."""
     tensorflow_worker.refuse_signature(request)
     with chdir(request.folder):
+        # Read again where it is needed again: its weights need not be in memory meanwhile.
         endpoint = endpoint_of(load(request.source), request.source,
-                               nhwc=request.input_layout == "nhwc")
+                               nhwc=request.input_layout == "nhwc",
+                               again=lambda: load(request.source))
         return tensorflow_worker.import_endpoint(endpoint, request)
 
 
-def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> Endpoint:
+def endpoint_of(
+    model: onnx.ModelProto, source: str, *, nhwc: bool = False,
+    again: Callable[[], onnx.ModelProto] | None = None,
+) -> Endpoint:  # fmt: skip
     """The graph as one function.
 
     Args:
         model: The sound model.
         source: Its name.
         nhwc: Whether camera-shaped inputs take their channels last.
+        again: Gives the model once more; without it, it is kept.
 
     Raises:
         EdgekitError: Every operator that cannot be imported, with its nodes; or no input that
@@ -50,33 +57,56 @@ def endpoint_of(model: onnx.ModelProto, source: str, *, nhwc: bool = False) -> E
     _refuse_unsupported(model, source)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
-    fused = fuse(model)
-    executor = Executor(fused)
     ports = tuple(port_of(item, source) for item in inputs)
     moved = _moved(ports, source) if nhwc else frozenset()
+
+    names = [output.name for output in model.graph.output]
+    notes = _type_notes(model)
+    get = _once_held(model, again)
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
         values = {name: Value(tensor, NHWC if name in moved else None)
                   for name, tensor in tensors.items()}
-        results = executor.run(fused.graph, values)
-        return {output.name: tf.convert_to_tensor(logical(value))
-                for output, value in zip(model.graph.output, results, strict=True)}
+        # Made here so that it is gone afterwards: it holds a copy of all weights.
+        fused = fuse(infer_shapes(get()))
+        results = Executor(fused).run(fused.graph, values)
+        return {name: tf.convert_to_tensor(logical(value))
+                for name, value in zip(names, results, strict=True)}
 
     return Endpoint(
         f"onnxruntime {onnxruntime.__version__}",
         tuple(_with_channels_last(port) if port.name in moved else port for port in ports),
-        call, model, notes=_type_notes(model), reference=Session(model, source, moved),
+        call, notes=notes, reference=Session(get, source, moved),
         layouts=dict.fromkeys(sorted(moved), "nhwc"),
-        inside=_OnnxInside(model, source, nhwc=nhwc),
+        inside=_OnnxInside(get, source, nhwc=nhwc),
     )  # fmt: skip
+
+
+def _once_held(
+    model: onnx.ModelProto, again: Callable[[], onnx.ModelProto] | None
+) -> Callable[[], onnx.ModelProto]:
+    """Gives the model that is there at first, and a fresh one later."""
+    if again is None:
+        return lambda: model
+    held = [model]
+    return lambda: held.pop() if held else again()
 
 
 class _OnnxInside:
     """The inner values of an ONNX graph; satisfies ``_bisect_worker.Inside``."""
 
-    def __init__(self, model: onnx.ModelProto, source: str, *, nhwc: bool) -> None:
-        self._model, self._source, self._nhwc = model, source, nhwc
-        self._makers = {name: node for node in model.graph.node for name in node.output if name}
+    def __init__(
+        self, get: Callable[[], onnx.ModelProto], source: str, *, nhwc: bool
+    ) -> None:
+        self._get, self._source, self._nhwc = get, source, nhwc
+
+    @cached_property
+    def _model(self) -> onnx.ModelProto:
+        return self._get()
+
+    @cached_property
+    def _makers(self) -> dict[str, onnx.NodeProto]:
+        return {name: node for node in self._model.graph.node for name in node.output if name}
 
     def names(self) -> list[str]:
         """Float values that nodes of the main graph compute."""
