@@ -20,14 +20,13 @@ from edgekit.core.project import Project, TargetTable, read_labels, resolve_targ
 from edgekit.core.recipe import Recipe, StepSpec, load_recipe
 from edgekit.core.sandbox import map_file
 from edgekit.core.target import Target
-from edgekit.importers import ImportOptions, find_importer
+from edgekit.importers import ImportOptions, check_options, find_importer
 from edgekit.packagers import PACKAGERS
 from edgekit.report.regression import Gates
 from edgekit.steps import PlannedStep, plan_step
 
 METRICS = ("accuracy", "mse", "cosine", "top1_agreement")
 DEVICES = ("none", "host")
-ONNX_IMPORTERS = ("edgekit", "onnx2tf")
 
 Data = str | Path | Mapping[str, Any]
 T = TypeVar("T")
@@ -151,9 +150,7 @@ def _check_source(request: BuildRequest) -> None:
     importer = find_importer(request.source)
     if importer.extra is not None and not EXTRAS[importer.extra].is_installed:
         raise MissingToolError.for_extra(importer.extra, f"import {importer.form}")
-    if request.input_layout is not None and importer.format != "onnx":
-        raise EdgekitError("--input-layout is for ONNX files",
-                           f"{request.source} keeps the layout that it has")
+    check_options(importer, request.source, _import_options(request))
 
 
 def _check_place(out: Path) -> None:
@@ -194,8 +191,6 @@ def _check_metric(request: BuildRequest) -> None:
 
 def _check_settings(request: BuildRequest) -> None:
     for name, value, known in (("--device", request.device, DEVICES),
-                               ("--onnx-importer", request.onnx_importer, ONNX_IMPORTERS),
-                               ("--input-layout", request.input_layout or "nhwc", ("nhwc",)),
                                ("--report", request.report, ("full", "none"))):
         if value not in known:
             raise EdgekitError(f"unknown {name} '{value}'", did_you_mean(value, known))

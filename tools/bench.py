@@ -295,9 +295,9 @@ BENCHMARKS: dict[str, Callable[[int], bool]] = {
 
 def main() -> int:
     """Run what was asked for; 1 when a ratio is beyond its limit."""
-    import bench_onnx  # which imports this module
+    import bench_imports  # which imports this module
 
-    known = BENCHMARKS | bench_onnx.BENCHMARKS
+    known = BENCHMARKS | bench_imports.BENCHMARKS
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("which", nargs="*", choices=[*known, []], help="default: all")
     parser.add_argument("-n", type=int, default=5, help="counted pairs (default 5)")

@@ -1,6 +1,6 @@
 """Every source becomes one ``Model``. One file per kind of source, one row here."""
 
-from edgekit.core.errors import EdgekitError
+from edgekit.core.errors import EdgekitError, did_you_mean
 from edgekit.core.model import Model
 from edgekit.importers import (
     huggingface,
@@ -24,7 +24,12 @@ IMPORTERS: dict[str, Importer] = {
     "python": python_source.PYTHON,
 }
 
-__all__ = ["IMPORTERS", "ImportOptions", "Importer", "find_importer", "import_model"]
+LAYOUTS = ("nhwc",)
+ONNX_IMPORTERS = ("edgekit", "onnx2tf")
+
+__all__ = [
+    "IMPORTERS", "ImportOptions", "Importer", "check_options", "find_importer", "import_model",
+]
 
 
 def find_importer(source: str) -> Importer:
@@ -44,6 +49,28 @@ def find_importer(source: str) -> Importer:
     raise EdgekitError(f"{source} is no kind of model that edgekit reads", f"it reads: {forms}")
 
 
+def check_options(importer: Importer, source: str, options: ImportOptions) -> None:
+    """See that options which are for one kind of source were not given for another.
+
+    Raises:
+        EdgekitError: They were, or have a value that nobody knows.
+    """
+    for option, value, known in (("--input-layout", options.input_layout, LAYOUTS),
+                                 ("--onnx-importer", options.onnx_importer, ONNX_IMPORTERS)):
+        if value is not None and value not in known:
+            raise EdgekitError(f"unknown {option} '{value}'", did_you_mean(value, known))
+    other = options.onnx_importer != ONNX_IMPORTERS[0]
+    for option, given, format_ in (
+        ("--input-layout", options.input_layout is not None, "onnx"),
+        ("--onnx-importer", other, "onnx"),
+        ("--task", options.task is not None, "huggingface"),
+        ("--sequence-length", options.sequence_length is not None, "huggingface"),
+    ):
+        if given and importer.format != format_:
+            raise EdgekitError(f"{option} is for {IMPORTERS[format_].form}; {source} is none",
+                               "leave it out")
+
+
 def import_model(source: str, options: ImportOptions | None = None) -> Model:
     """Read a trained model.
 
@@ -54,4 +81,7 @@ def import_model(source: str, options: ImportOptions | None = None) -> Model:
     Raises:
         EdgekitError: The source cannot be read, or its import does not hold.
     """
-    return find_importer(source).load(source, options or ImportOptions())
+    options = options or ImportOptions()
+    importer = find_importer(source)
+    check_options(importer, source, options)
+    return importer.load(source, options)

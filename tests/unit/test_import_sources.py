@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from edgekit.core.errors import EXIT_MISSING, EdgekitError, MissingToolError
-from edgekit.importers import IMPORTERS, find_importer, import_model
+from edgekit.importers import IMPORTERS, ImportOptions, find_importer, import_model
 from edgekit.importers._keras_file import HDF5_MARK
 
 
@@ -91,3 +91,16 @@ def test_the_importers_load_no_framework():
             "'torch', 'transformers'} & set(sys.modules); "
             "sys.exit(f'loads {heavy}' if heavy else 0)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("name", "options", "said"), [
+    ("net.keras", {"input_layout": "nhwc"}, "--input-layout is for .onnx"),
+    ("net.keras", {"input_layout": "nchw"}, "unknown --input-layout 'nchw'"),
+    ("net.keras", {"onnx_importer": "onnx2tf"}, "--onnx-importer is for .onnx"),
+    ("net.keras", {"onnx_importer": "onnx3tf"}, "unknown --onnx-importer 'onnx3tf'"),
+    ("net.keras", {"task": "fill-mask"}, "--task is for a Hugging Face folder"),
+    ("saved", {"sequence_length": 8}, "--sequence-length is for a Hugging Face folder"),
+])  # fmt: skip
+def test_options_for_one_kind_of_source_are_refused_for_another(sources, name, options, said):
+    with pytest.raises(EdgekitError, match=said):
+        import_model(str(sources / name), ImportOptions(**options))

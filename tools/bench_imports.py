@@ -1,4 +1,4 @@
-"""The ONNX part of ``tools/bench``: latency against onnxruntime, time and memory of the import."""
+"""Imports in ``tools/bench``: latency against onnxruntime, time and memory, PyTorch's own way."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench import PYTHON, ROOT, row, run
+from bench import PYTHON, ROOT, pairs, report, row, run
 
 MODELS = ROOT / ".cache" / "models"
 # File, and the sizes that its open dimensions get.
@@ -127,4 +127,34 @@ def importing(count: int) -> bool:
     return within
 
 
-BENCHMARKS = {"onnx-latency": latency, "onnx": importing}
+_EDGEKIT_TORCH = """
+import sys, edgekit
+edgekit.load_model(sys.argv[1], task="feature-extraction", sequence_length=128).save(sys.argv[2])
+"""
+_BARE_TORCH = """
+import sys, torch, litert_torch, transformers
+class Features(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+    def forward(self, ids, mask, types):
+        return tuple(self.inner(ids, mask, types, return_dict=False))
+inner = transformers.AutoModel.from_pretrained(sys.argv[1], local_files_only=True).eval()
+zeros = torch.zeros(1, 128, dtype=torch.int32)
+made = litert_torch.convert(Features(inner), (zeros, torch.ones_like(zeros), zeros))
+made.export(sys.argv[2])
+"""
+
+
+def pytorch(count: int) -> bool:
+    """MiniLM-L6 by edgekit, proof included, and by a bare litert-torch script."""
+    folder = str(MODELS / "minilm")
+    with tempfile.TemporaryDirectory() as place:
+        ours = [PYTHON, "-c", _EDGEKIT_TORCH, folder, f"{place}/a.tflite"]
+        bare = [PYTHON, "-c", _BARE_TORCH, folder, f"{place}/b.tflite"]
+        runs_a, runs_b = pairs(ours, bare, count)
+    return report("MiniLM-L6 import / litert-torch", runs_a, runs_b,
+                  {"seconds": 1.3, "largest_bytes": None})
+
+
+BENCHMARKS = {"pytorch": pytorch, "onnx-latency": latency, "onnx": importing}
