@@ -69,7 +69,7 @@ def converted(net):
     from edgekit.importers.onnx.executor import Executor
     from edgekit.importers.onnx.values import Value, logical
 
-    executor = Executor(net.model)
+    executor = Executor(net.model, [])
 
     def call(*tensors):
         values = {name: Value(x) for name, x in zip(net.inputs, tensors, strict=True)}

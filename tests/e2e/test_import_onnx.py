@@ -256,3 +256,22 @@ def test_token_ids_are_drawn_from_the_whole_vocabulary(write):
     stored = [constant("words", 900, 4), numpy_helper.from_array(np.array([2]), "axis")]
     model = edgekit.load_model(write(model_of(nodes, inputs, [tensor("y", 1, 6, 4)], stored)))
     assert index_rows(model) == {"ids": 900}
+
+
+def test_a_branch_that_is_impossible_at_these_sizes_is_left_out_with_a_note(write, tmp_path):
+    """As in models for two sampling rates, each with a size of its own."""
+    def side(name, size):
+        shape = numpy_helper.from_array(np.array([1, size]), f"{name}_shape")
+        return helper.make_graph([helper.make_node("Reshape", ["x", f"{name}_shape"], [name])],
+                                 name, [], [tensor(name, 1, size)], [shape])
+
+    nodes = [helper.make_node("Equal", ["rate", "sixteen"], ["is_16"]),
+             helper.make_node("If", ["is_16"], ["y"], "choice", then_branch=side("a", 6),
+                              else_branch=side("b", 5))]
+    inputs = [tensor("x", 2, 3), tensor("rate", dtype=TensorProto.INT64)]
+    sixteen = numpy_helper.from_array(np.array(16000), "sixteen")
+    path = write(model_of(nodes, inputs, [tensor("y", 1, None)], [sixteen]))
+    np.savez(tmp_path / "data.npz", x=np.ones((2, 2, 3), np.float32), rate=np.full(2, 16000))
+    model = edgekit.load_model(path, data=tmp_path / "data.npz")
+    assert "its else branch cannot be computed at these sizes" in " ".join(model.provenance.notes)
+    assert model.outputs[0].shape == (1, 6)

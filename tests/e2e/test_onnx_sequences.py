@@ -309,13 +309,12 @@ def test_what_is_fused_computes_the_same(tmp_path):
     net.add("Add", net.inner("Mul", normal, floats(16)), floats(16))
     six = net.inner("Clip", net.inner("Add", "x", np.float32(3)), np.float32(0), np.float32(6))
     net.add("Div", net.inner("Mul", "x", six), np.float32(6))
-    model = net.model
-    fused = fuse(model)
+    source = net.model.SerializeToString()
+    fused = fuse(net.model)
     assert [node.op_type for node in fused.graph.node] == ["Gelu", "LayerNormalization",
                                                            "HardSwish"]
     data, results = imported(fused, net.inputs, tmp_path)
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
     for got, want in zip(results, session.run(None, net.inputs), strict=True):
         assert np.allclose(got, want, atol=2e-5)
     assert {"GELU", "HARD_SWISH"} <= set(operators(data)[0])

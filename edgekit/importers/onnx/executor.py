@@ -43,9 +43,11 @@ class Executor:
 
     Args:
         model: With local functions inlined.
+        notes: Where to tell what had to be decided.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, notes: list[str]) -> None:
+        self._notes = notes
         self._opsets = {item.domain or "ai.onnx": int(item.version) for item in model.opset_import}
 
     def run(
@@ -89,7 +91,7 @@ class Executor:
         node = Node(
             proto, opsets.get(proto.domain or "ai.onnx", 1),
             [scope[name] if name else None for name in proto.input],
-            lambda graph, inputs: self.run(graph, inputs, scope, opsets),
+            lambda graph, inputs: self.run(graph, inputs, scope, opsets), self._notes,
         )  # fmt: skip
         operator = OPERATORS.get(node.op)
         if operator is None:

@@ -47,6 +47,7 @@ class Node:
         opset: The version of its operator set.
         inputs: Its inputs' values; None where one is left out.
         run_graph: Executes a subgraph: values by the names of its inputs in, outputs out.
+        notes: Where to tell what had to be decided.
         attributes: Its attributes.
     """
 
@@ -54,6 +55,7 @@ class Node:
     opset: int
     inputs: Sequence[Value | None] = ()
     run_graph: Callable[[onnx.GraphProto, Mapping[str, Value]], list[Value]] | None = None
+    notes: list[str] = field(default_factory=list)
     attributes: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:

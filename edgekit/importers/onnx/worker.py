@@ -69,7 +69,7 @@ def endpoint_of(
                   for name, tensor in tensors.items()}
         # Made here so that it is gone afterwards: it holds a copy of all weights.
         fused = fuse(infer_shapes(get()))
-        results = Executor(fused).run(fused.graph, values)
+        results = Executor(fused, notes).run(fused.graph, values)
         return {name: tf.convert_to_tensor(logical(value))
                 for name, value in zip(names, results, strict=True)}
 

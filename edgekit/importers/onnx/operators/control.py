@@ -29,10 +29,29 @@ def branch(node: Node, condition: Value) -> list[Value]:
         return traced
 
     flag = tf.reshape(tf.cast(logical(condition), tf.bool), [])
-    results = tf.cond(flag, side(graphs[0]), side(graphs[1]))
+    sides = [side(graph) for graph in graphs]
+    try:
+        results = tf.cond(flag, *sides)
+    except EdgekitError:
+        possible = [graph for graph, one in zip(graphs, sides, strict=True) if _runs(one)]
+        if len(possible) != 1:
+            raise
+        left_out = "else" if possible[0] is graphs[0] else "then"
+        node.notes.append(f"node '{node.name}' (If): its {left_out} branch cannot be computed at "
+                          "these sizes; only the other one is in the model")
+        return _run(node, possible[0], [])
     if any(len(one) != len(other) for one, other in zip(*shapes, strict=True)):
         raise NeedsConstantError(node, 0)  # the number of axes cannot depend on values
     return [Value(result) for result in results]
+
+
+def _runs(side: Callable[[], list[Any]]) -> bool:
+    """Whether a branch can be computed at all at the sizes that there are."""
+    try:
+        tf.function(side, autograph=False).get_concrete_function()
+    except EdgekitError:
+        return False
+    return True
 
 
 def loop(node: Node, trips: Value | None, condition: Value | None, *initial: Value) -> list[Value]:
