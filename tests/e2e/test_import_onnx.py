@@ -275,3 +275,17 @@ def test_a_branch_that_is_impossible_at_these_sizes_is_left_out_with_a_note(writ
     model = edgekit.load_model(path, data=tmp_path / "data.npz")
     assert "its else branch cannot be computed at these sizes" in " ".join(model.provenance.notes)
     assert model.outputs[0].shape == (1, 6)
+
+
+def test_onnx2tf_gets_a_copy_and_is_held_to_the_same_parity(write, tmp_path, monkeypatch):
+    path = write(small_network())
+    before, place = digest(path), tmp_path / "elsewhere"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    model = edgekit.load_model(path, onnx_importer="onnx2tf")
+    assert digest(path) == before
+    assert list(place.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["net.onnx"]
+    assert model.provenance.notes[0] == "converted by onnx2tf"
+    assert [(s.name, s.shape) for s in model.inputs] == [("image", (1, 3, 6, 5))]
+    assert model.provenance.parity[0].cosine > 0.9999
