@@ -9,8 +9,9 @@ from edgekit.core.indices import index_rows
 from edgekit.core.macs import total_macs
 from edgekit.core.model import Model
 from edgekit.importers import _proof_worker as proof
-from edgekit.importers._bisect_worker import GraphInside, place_of_difference
+from edgekit.importers._bisect_worker import place_of_difference
 from edgekit.importers._convert_worker import Endpoint, Traced
+from edgekit.importers._graph_inside_worker import GraphInside
 from edgekit.importers._tensorflow import Request
 from edgekit.importers.parity import RANDOM_SAMPLES, ParityMeter
 
@@ -36,8 +37,10 @@ def compare(
     """
 
     def place(inputs: proof.Arrays) -> str:
-        return place_of_difference(lambda: endpoint.inside or GraphInside(traced, endpoint),
-                                   shapes, inputs, request.source)
+        make = endpoint.inside
+        if make is not None:
+            return place_of_difference(lambda: make(shapes), inputs)
+        return place_of_difference(lambda: GraphInside(traced, endpoint, shapes), inputs)
 
     source = endpoint.reference or traced
     assert source is not None

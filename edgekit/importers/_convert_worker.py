@@ -43,8 +43,8 @@ class Endpoint:
         keep: Whatever must stay alive while ``call`` is used.
         clean_name: From a tensor's name to one that says which layer of the source it is.
         notes: What had to be decided on the way here.
-        inside: The source with inner values as outputs, to find the first one that differs; None
-            where the traced function is taken for that.
+        inside: Gives, for shapes, the source with its inner values (``_bisect_worker.Inside``), to
+            find the first one that differs; None where the traced function is taken for that.
         layouts: The layout of inputs that it was asked to change, by name.
         reference: Who computes what the import must compute; the traced function without it.
     """
@@ -56,7 +56,7 @@ class Endpoint:
     clean_name: Callable[[str], str] = without_calls
     notes: list[str] = field(default_factory=list)
     reference: Runs | None = None
-    inside: Any = None  # of type _bisect_worker.Inside
+    inside: Callable[[Sequence[tuple[int, ...]]], Any] | None = None
     layouts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -9,19 +9,27 @@ from numpy.typing import NDArray
 from edgekit.core import _runtime_worker as runtime
 from edgekit.core.model import Model, TensorSpec
 from edgekit.importers import _proof_worker as proof
+from edgekit.importers._bisect_worker import place_of_difference
 from edgekit.importers._tensorflow import Request
 from edgekit.importers._torch_convert_worker import FRAMEWORK, Flat, Source
+from edgekit.importers._torch_inside_worker import TorchInside
 from edgekit.importers.parity import RANDOM_SAMPLES, ParityMeter
 
 
-def compare(flat: Flat, model: Model, source: Source, request: Request) -> ParityMeter:
+def compare(
+    flat: Flat, tensors: Sequence[Any], model: Model, source: Source, request: Request
+) -> ParityMeter:
     """Run both on the same inputs.
 
     Raises:
         EdgekitError: They differ by more than rounding.
     """
     samples = proof.samples_of(request.data, model) if request.data else _random(model, source)
-    return proof.compare(proof.Reference(FRAMEWORK, flat), samples, model, request)
+
+    def place(inputs: proof.Arrays) -> str:
+        return place_of_difference(lambda: TorchInside(flat, tensors), inputs)
+
+    return proof.compare(proof.Reference(FRAMEWORK, flat, place), samples, model, request)
 
 
 def _random(model: Model, source: Source) -> Iterator[proof.Arrays]:

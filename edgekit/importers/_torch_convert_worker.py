@@ -156,14 +156,14 @@ def _layer_names() -> Iterator[None]:
     if original is None:  # another version of the converter: its names are as good
         yield
         return
-    build._get_hierarchy = _path_of  # noqa: SLF001
+    build._get_hierarchy = path_of  # noqa: SLF001
     try:
         yield
     finally:
         build._get_hierarchy = original  # noqa: SLF001
 
 
-def _path_of(node: Any) -> str:  # noqa: ANN401
+def path_of(node: Any) -> str:  # noqa: ANN401
     """``encoder/layer/0`` for a node within it; its own name for one that is in no layer."""
     paths = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
     path = str(paths[-1]) if paths else ""
@@ -206,7 +206,7 @@ def _unsupported(flat: Flat, tensors: Sequence[Any]) -> dict[str, list[str]]:
         if node.op != "call_function" or not hasattr(node.target, "_schema"):
             continue
         if lowerings.lookup(node.target) is None:
-            place = _path_of(node).rstrip(";")
+            place = path_of(node).rstrip(";")
             places = found.setdefault(str(node.target).removesuffix(".default"), [])
             if place not in places:
                 places.append(place)

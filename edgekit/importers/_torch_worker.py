@@ -69,7 +69,7 @@ def import_source(source: Source, request: Request) -> Imported:
     data = settle_open_shapes(finish(raw, flat, _clean_name), Path(request.out))
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("pytorch", request.source))
-    meter = compare(flat, model, source, request)
+    meter = compare(flat, tensors, model, source, request)
     notes = source.notes + _notes_on(source, request, model)
     notes += [f"output '{name}': LiteRT and {FRAMEWORK} are {remark}"
               for name, remark in meter.remarks().items()]

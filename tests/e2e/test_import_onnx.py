@@ -213,8 +213,9 @@ def test_the_first_layer_that_differs_is_named(tmp_path, write):
 def test_the_first_layer_that_differs_is_named_for_tensorflow_too():
     import tensorflow as tf
 
-    from edgekit.importers._bisect_worker import GraphInside, first_difference
+    from edgekit.importers._bisect_worker import first_difference
     from edgekit.importers._convert_worker import Endpoint, trace
+    from edgekit.importers._graph_inside_worker import GraphInside
     from edgekit.importers._shapes import Port
 
     def call(tensors):
@@ -228,20 +229,13 @@ def test_the_first_layer_that_differs_is_named_for_tensorflow_too():
     class Wrong(GraphInside):
         """A reference that is off from the second layer on."""
 
-        def endpoint(self, names):
-            made = super().endpoint(names)
-            inner = trace(made, [(1, 30)], "net")
-
-            class Reference:
-                def run(self, inputs):
-                    return {name: array if "first" in name else array + 1.0
-                            for name, array in inner.run(inputs).items()}
-
-            made.reference = Reference()
-            return made
+        def both(self, names, inputs):
+            expected, got = super().both(names, inputs)
+            return {name: array if "first" in name else array + 1.0
+                    for name, array in expected.items()}, got
 
     inputs = {"x": np.linspace(-1, 1, 30, dtype=np.float32)[None]}
-    found = first_difference(Wrong(traced, endpoint), [(1, 30)], inputs, "net")
+    found = first_difference(Wrong(traced, endpoint, [(1, 30)]), inputs)
     assert found == "Tanh 'second'"
 
 

@@ -146,3 +146,37 @@ def test_the_networks_of_facenet(name, size, outputs):
 def test_a_signature_is_for_saved_models(programs):
     with pytest.raises(EdgekitError, match="no signatures"):
         import_model(str(programs / "net.pt2"), ImportOptions(signature="a"))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's and its converter's own, in this process here
+def test_the_first_operator_that_differs_is_named():
+    import torch
+
+    from edgekit.importers._bisect_worker import first_difference
+    from edgekit.importers._tensorflow import Request
+    from edgekit.importers._torch_convert_worker import Flat
+    from edgekit.importers._torch_inside_worker import TorchInside
+    from edgekit.importers._torch_load_worker import module_source
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(6, 8), torch.nn.Linear(8, 4)
+
+        def forward(self, x):
+            return torch.sigmoid(self.second(torch.relu(self.first(x))))
+
+    class Wrong(TorchInside):
+        """A reference that is off from the second layer on."""
+
+        def both(self, names, inputs):
+            expected, got = super().both(names, inputs)
+            return {name: array if array.shape[-1] == 8 else array + 1.0
+                    for name, array in expected.items()}, got
+
+    tensors = [torch.randn(1, 6)]
+    flat = Flat(module_source(Net().eval(), tuple(tensors), Request("net.py:net", ".", "out")))
+    inputs = {flat.inputs[0]: tensors[0].numpy()}
+    assert first_difference(TorchInside(flat, tensors), inputs) == ""
+    found = first_difference(Wrong(flat, tensors), inputs)
+    assert found.endswith("in 'second'"), found

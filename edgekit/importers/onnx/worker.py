@@ -1,6 +1,6 @@
 """Runs in the child process: an ONNX file as an endpoint, and onnxruntime as its reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from functools import cached_property
@@ -10,10 +10,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.importers import _tensorflow_worker as tensorflow_worker
 from edgekit.importers._convert_worker import Endpoint
+from edgekit.importers._graph_inside_worker import Shapes, both_sides
+from edgekit.importers._proof_worker import Arrays
 from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers.onnx.executor import Executor, unsupported
@@ -78,7 +81,7 @@ def endpoint_of(
         tuple(_with_channels_last(port) if port.name in moved else port for port in ports),
         call, notes=notes, reference=Session(get, source, moved),
         layouts=dict.fromkeys(sorted(moved), "nhwc"),
-        inside=_OnnxInside(get, source, nhwc=nhwc),
+        inside=lambda shapes: _OnnxInside(get, source, shapes, nhwc=nhwc),
     )  # fmt: skip
 
 
@@ -96,9 +99,9 @@ class _OnnxInside:
     """The inner values of an ONNX graph; satisfies ``_bisect_worker.Inside``."""
 
     def __init__(
-        self, get: Callable[[], onnx.ModelProto], source: str, *, nhwc: bool
+        self, get: Callable[[], onnx.ModelProto], source: str, shapes: Shapes, *, nhwc: bool
     ) -> None:
-        self._get, self._source, self._nhwc = get, source, nhwc
+        self._get, self._source, self._shapes, self._nhwc = get, source, shapes, nhwc
 
     @cached_property
     def _model(self) -> onnx.ModelProto:
@@ -114,8 +117,13 @@ class _OnnxInside:
         types = {item.name: item.type.tensor_type.elem_type for item in inferred.graph.value_info}
         return [name for name in self._makers if types.get(name) == onnx.TensorProto.FLOAT]
 
-    def endpoint(self, names: Sequence[str]) -> Endpoint:
-        """The graph with other outputs."""
+    def both(
+        self, names: Sequence[str], inputs: Mapping[str, NDArray[Any]]
+    ) -> tuple[Arrays, Arrays]:
+        """See ``_bisect_worker.Inside``."""
+        return both_sides(self._with_outputs(names), self._shapes, inputs)
+
+    def _with_outputs(self, names: Sequence[str]) -> Endpoint:
         probe = onnx.ModelProto()
         probe.CopyFrom(self._model)
         del probe.graph.output[:]
