@@ -119,7 +119,8 @@ def max_roi_pool(node: Node, x: Value, rois: Value) -> Value:
     height, width = known_sizes(node, x.shape[2:])
     rows, columns = node.attr("pooled_shape")
     boxes = tf.convert_to_tensor(logical(rois))
-    corners = tf.floor(boxes[:, 1:] * node.attr("spatial_scale", 1.0) + 0.5)
+    scaled = boxes[:, 1:] * node.attr("spatial_scale", 1.0)
+    corners = tf.sign(scaled) * tf.floor(tf.abs(scaled) + 0.5)  # halves go away from zero
     images = tf.gather(arranged(x, _NHWC), tf.cast(boxes[:, 0], tf.int32))
     in_rows = _in_bins(corners[:, 1], corners[:, 3], rows, height)
     in_columns = _in_bins(corners[:, 0], corners[:, 2], columns, width)
