@@ -24,8 +24,7 @@ from edgekit.importers import _torch_worker as torch_worker
 from edgekit.importers._huggingface_files import TASKS
 from edgekit.importers._proof_worker import first_line
 from edgekit.importers._shapes import Port
-from edgekit.importers._tensorflow import Imported
-from edgekit.importers._torch import TorchRequest
+from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers._torch_convert_worker import Source
 
 _CLASSES = {
@@ -44,14 +43,14 @@ _PADDED_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "m
 _MOST_NAMED = 3
 
 
-def convert_folder(request: TorchRequest) -> Imported:
+def convert_folder(request: Request) -> Imported:
     """Convert a folder with a configuration and safetensors."""
     torch_worker.refuse_signature(request)
     with chdir(request.folder):
         return torch_worker.import_source(load_folder(request), request)
 
 
-def load_folder(request: TorchRequest) -> Source:
+def load_folder(request: Request) -> Source:
     """The folder's model for the task, on inputs of a fixed size.
 
     Raises:
@@ -128,7 +127,7 @@ def _unreadable(source: str, error: Exception, task: str = "") -> EdgekitError:
 
 
 def _token_ports(
-    module: Any, request: TorchRequest, notes: list[str]  # noqa: ANN401
+    module: Any, request: Request, notes: list[str]  # noqa: ANN401
 ) -> tuple[Port, ...]:
     names = _token_names(module, request.source)
     length = _length(module, request, notes)
@@ -150,7 +149,7 @@ def _token_names(module: Any, source: str) -> list[str]:  # noqa: ANN401
     return names
 
 
-def _length(module: Any, request: TorchRequest, notes: list[str]) -> int:  # noqa: ANN401
+def _length(module: Any, request: Request, notes: list[str]) -> int:  # noqa: ANN401
     most = getattr(module.config, "max_position_embeddings", None)
     if most and module.config.model_type in _PADDED_POSITIONS:
         most -= (module.config.pad_token_id or 0) + 1

@@ -11,6 +11,7 @@ from edgekit.core import _runtime_worker as runtime
 from edgekit.core.data import open_dataset
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
+from edgekit.importers._shapes import Port
 from edgekit.importers._tensorflow import Request
 from edgekit.importers.parity import DATA_SAMPLES, ParityMeter
 
@@ -114,6 +115,23 @@ def _disagreement(
         f"{request.source}: output '{name}' of the imported model is not {reference.framework}'s: "
         f"{problem}, on {meter.samples} {kind}" + (f"; the two part at {place}" if place else ""),
         hint)
+
+
+def notes_on(ports: Iterable[Port], request: Request, model: Model) -> list[str]:
+    """What the import decided about shapes and types."""
+    ports = tuple(ports)
+    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
+             for port in ports
+             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
+    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
+              for port in ports
+              if port.batched and port.shape is not None and len(port.shape) > 1
+              and port.shape[0] > 1]
+    notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
+              for spec in model.outputs if -1 in spec.shape]
+    if model.precision != "float":
+        notes.append(f"the source is quantized already: {model.precision}")
+    return notes
 
 
 def first_line(error: BaseException) -> str:

@@ -33,6 +33,8 @@ class Request:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data: str | None = None
     input_layout: str | None = None
+    task: str | None = None
+    sequence_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def import_in_child(
     sha256 = _sha256(path) if path.is_file() else None
     out = box.new_path(".tflite")
     request = Request(source, str(Path.cwd()), str(out), options.signature,
-                      dict(options.input_shapes), options.data, options.input_layout)
+                      dict(options.input_shapes), options.data, options.input_layout,
+                      options.task, options.sequence_length)
     try:
         imported: Imported = box.call(f"{worker}:{function}", f"importing {source}",
                                       request=request)
@@ -93,7 +96,8 @@ def import_in_child(
     return Model(
         data=data,
         name=model_name(source, options),
-        provenance=Provenance(format_, path.name, sha256, imported.notes, imported.parity),
+        provenance=Provenance(format_, path.name or path.resolve().name, sha256,
+                              imported.notes, imported.parity),
         descriptions=_described(options.descriptions, imported.layouts),
         labels=options.labels,
     )

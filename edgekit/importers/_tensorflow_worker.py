@@ -17,6 +17,7 @@ from edgekit.importers._compare_worker import compare
 from edgekit.importers._convert_worker import FREEZE_BYTES, Endpoint, Traced, convert, trace
 from edgekit.importers._finish_worker import finish, settle_open_shapes
 from edgekit.importers._large_constants_worker import constants_as_variables
+from edgekit.importers._proof_worker import notes_on
 from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
 
@@ -87,7 +88,9 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     del traced
     gc.collect()
     meter = compare(endpoint, needed, shapes, model, request)
-    notes = endpoint.notes + _notes_on(endpoint, request, model)
+    notes = endpoint.notes + notes_on(endpoint.inputs, request, model)
+    notes += [f"input '{name}' takes its channels last ({layout})"
+              for name, layout in endpoint.layouts.items()]
     notes += [f"output '{name}': LiteRT and {endpoint.framework} are {remark}"
               for name, remark in meter.remarks().items()]
     return Imported(tuple(notes), meter.rows(), endpoint.layouts)
@@ -98,23 +101,6 @@ def _write(traced: Traced, endpoint: Endpoint, request: Request) -> None:
     out = Path(request.out)
     data = finish(convert(traced, request.source, out.parent), traced, endpoint.clean_name)
     out.write_bytes(settle_open_shapes(data, out))
-
-
-def _notes_on(endpoint: Endpoint, request: Request, model: Model) -> list[str]:
-    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
-             for port in endpoint.inputs
-             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
-    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
-              for port in endpoint.inputs
-              if port.batched and port.shape is not None and len(port.shape) > 1
-              and port.shape[0] > 1]
-    notes += [f"input '{name}' takes its channels last ({layout})"
-              for name, layout in endpoint.layouts.items()]
-    notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
-              for spec in model.outputs if -1 in spec.shape]
-    if model.precision != "float":
-        notes.append(f"the source is quantized already: {model.precision}")
-    return notes
 
 
 def refuse_signature(request: Request) -> None:

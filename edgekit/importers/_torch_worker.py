@@ -12,6 +12,7 @@ import torch
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model, Provenance, TensorSpec
 from edgekit.importers._finish_worker import finish, settle_open_shapes
+from edgekit.importers._proof_worker import notes_on
 from edgekit.importers._shapes import settle_shapes
 from edgekit.importers._tensorflow import Imported, Request
 from edgekit.importers._torch_compare_worker import compare
@@ -70,7 +71,10 @@ def import_source(source: Source, request: Request) -> Imported:
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("pytorch", request.source))
     meter = compare(flat, tensors, model, source, request)
-    notes = source.notes + _notes_on(source, request, model)
+    notes = source.notes + notes_on(source.ports, request, model)
+    types = {spec.name: spec.dtype for spec in model.inputs}
+    notes += [f"input '{port.name}' is {port.dtype} in {FRAMEWORK} and {types[port.name]} here"
+              for port in source.ports if types.get(port.name, port.dtype) != port.dtype]
     notes += [f"output '{name}': LiteRT and {FRAMEWORK} are {remark}"
               for name, remark in meter.remarks().items()]
     return Imported(tuple(notes), meter.rows())
@@ -98,23 +102,6 @@ def _example_tensors(source: Source, shapes: Sequence[tuple[int, ...]]) -> list[
             example = torch.from_numpy(np.array(source.draw(spec, generator)))
         tensors.append(example.detach().clone().to(getattr(torch, port.dtype)))
     return tensors
-
-
-def _notes_on(source: Source, request: Request, model: Model) -> list[str]:
-    types = {spec.name: spec.dtype for spec in model.inputs}
-    notes = [f"input '{port.name}' fixed to {list(request.input_shapes[port.name])}"
-             for port in source.ports
-             if port.name in request.input_shapes and (port.shape is None or -1 in port.shape)]
-    notes += [f"input '{port.name}' keeps the batch that it was built with: {list(port.shape)}"
-              for port in source.ports
-              if port.shape is not None and len(port.shape) > 1 and port.shape[0] > 1]
-    notes += [f"input '{port.name}' is {port.dtype} in {FRAMEWORK} and {types[port.name]} here"
-              for port in source.ports if types.get(port.name, port.dtype) != port.dtype]
-    notes += [f"the size of output '{spec.name}' depends on the values: {list(spec.shape)}"
-              for spec in model.outputs if -1 in spec.shape]
-    if model.precision != "float":
-        notes.append(f"the source is quantized already: {model.precision}")
-    return notes
 
 
 def refuse_signature(request: Request) -> None:

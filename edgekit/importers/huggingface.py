@@ -16,10 +16,11 @@ from edgekit.importers._huggingface_files import (
     sound_weights,
     task_of,
 )
-from edgekit.importers._torch import EXTRA, import_in_child, require_torch
+from edgekit.importers._tensorflow import import_in_child
+from edgekit.importers._torch import EXTRA, require_torch
 from edgekit.importers.base import ImportOptions
 
-_CONVERT = "edgekit.importers._huggingface_worker:convert_folder"
+_WORKER = "edgekit.importers._huggingface_worker"
 _UNNAMED = re.compile(r"LABEL_\d+")
 
 
@@ -52,8 +53,8 @@ class _HuggingFace:
         sound_weights(folder)
         require_torch("import Hugging Face models", "transformers", "safetensors")
         task = task_of(config, options.task)
-        model = import_in_child(self.format, _CONVERT, source, options, task=task,
-                                sequence_length=options.sequence_length)
+        model = import_in_child(self.format, "convert_folder", source, replace(options, task=task),
+                                worker=_WORKER)
         found = companions(folder)
         return replace(
             model,

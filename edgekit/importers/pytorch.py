@@ -4,7 +4,8 @@ from pathlib import Path
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.model import Model
-from edgekit.importers._torch import EXTRA, import_in_child, require_torch
+from edgekit.importers._tensorflow import import_in_child
+from edgekit.importers._torch import EXTRA, require_torch
 from edgekit.importers._torch_file import AS_PROGRAM, check_program, kind_of
 from edgekit.importers.base import ImportOptions
 
@@ -42,7 +43,7 @@ class _PyTorch:
         if kind == "program":
             check_program(path)
         require_torch("import PyTorch models")
-        return import_in_child(self.format, f"{_WORKER}:{_FUNCTIONS[kind]}", source, options)
+        return import_in_child(self.format, _FUNCTIONS[kind], source, options, worker=_WORKER)
 
 
 PYTORCH = _PyTorch()

@@ -26,7 +26,6 @@ from edgekit.importers.onnx.values import (
     Value,
     arranged,
     logical,
-    make,
     sizes_of,
     transposed,
 )
@@ -304,4 +303,4 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(inner)
 
 
-__all__ = ["Executor", "make", "unsupported"]
+__all__ = ["Executor", "unsupported"]
