@@ -1,0 +1,95 @@
+"""Taking values by index, and putting them there."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from edgekit.core.errors import EdgekitError
+from edgekit.training.values import Node
+
+
+def _gather(node: Node) -> Any:
+    options = node.options
+    axis = (options.axis if options else 0) % node.rank(0)
+    batch_dims = (options.batchDims or 0) if options else 0
+    if not node.is_batched(0):  # a table: the indices alone differ
+        if batch_dims == 0:
+            result = tf.gather(node.any(0), node.full(1), axis=axis)
+            return _samples_first(result, axis)
+        return tf.gather(node.full(0), node.full(1), axis=axis + 1, batch_dims=batch_dims + 1)
+    if node.is_batched(1):
+        return tf.gather(node.full(0), node.full(1), axis=axis + 1, batch_dims=batch_dims + 1)
+    if batch_dims == 0:
+        return tf.gather(node.full(0), node.any(1), axis=axis + 1)
+    return tf.gather(node.full(0), node.full(1), axis=axis + 1, batch_dims=batch_dims + 1)
+
+
+def _samples_first(tensor: Any, axis: int) -> Any:
+    """Indices take the place of the axis, the samples first among theirs."""
+    if axis == 0:
+        return tensor
+    order = [axis, *range(axis), *range(axis + 1, len(tensor.shape))]
+    return tf.transpose(tensor, order)
+
+
+def _gather_nd(node: Node) -> Any:
+    if not node.is_batched(0):
+        return tf.gather_nd(node.any(0), node.full(1))
+    return tf.gather_nd(node.full(0), node.full(1), batch_dims=1)
+
+
+def _with_sample(indices: Any) -> Any:
+    """Indices ``(samples, ..., n)`` with the number of the sample in front of each."""
+    shape = tf.shape(indices)
+    numbers = tf.range(shape[0], dtype=indices.dtype)
+    numbers = tf.reshape(numbers, [-1, *[1] * (len(indices.shape) - 1)])
+    spread = tf.broadcast_to(numbers, tf.concat([shape[:-1], [1]], 0))
+    return tf.concat([spread, indices], -1)
+
+
+def _scatter_nd(node: Node) -> Any:
+    """Inputs: indices, updates, shape. Indices that occur more than once are summed."""
+    indices, updates = node.full(0), node.full(1)
+    shape = tf.concat([[node.samples], tf.cast(node.shared(2), indices.dtype)], 0)
+    return tf.scatter_nd(_with_sample(indices), updates, shape)
+
+
+def _one_hot(node: Node) -> Any:
+    """Inputs: indices, depth, value where it is, value elsewhere."""
+    axis = node.options.axis if node.options is not None else -1
+    on, off = (tf.reshape(node.shared(i), []) for i in (2, 3))
+    depth = tf.reshape(node.shared(1), [])
+    return tf.one_hot(node.full(0), depth, on, off, axis if axis < 0 else axis + 1, on.dtype)
+
+
+def _segment_sum(node: Node) -> Any:
+    return _over_segments(tf.math.unsorted_segment_sum, node,
+                          tf.reduce_max(node.shared(1)) + 1)
+
+
+def _unsorted(function: Callable[..., Any]) -> Callable[[Node], Any]:
+    return lambda node: _over_segments(function, node, tf.reshape(node.shared(2), []))
+
+
+def _over_segments(function: Callable[..., Any], node: Node, count: Any) -> Any:
+    """Segments are numbered along the first axis of the graph: the samples go behind it."""
+    x, numbers = node.full(0), node.shared(1)
+    order = [1, 0, *range(2, len(x.shape))]
+    if len(numbers.shape) != 1:
+        raise EdgekitError(f"{node.where}: segments of more than one axis cannot be trained "
+                           "through")
+    return tf.transpose(function(tf.transpose(x, order), numbers, count), order)
+
+
+GATHERING: Mapping[str, Callable[[Node], Any]] = {
+    "GATHER": _gather,
+    "GATHER_ND": _gather_nd,
+    "ONE_HOT": _one_hot,
+    "SCATTER_ND": _scatter_nd,
+    "SEGMENT_SUM": _segment_sum,
+    "UNSORTED_SEGMENT_MAX": _unsorted(tf.math.unsorted_segment_max),
+    "UNSORTED_SEGMENT_MIN": _unsorted(tf.math.unsorted_segment_min),
+    "UNSORTED_SEGMENT_PROD": _unsorted(tf.math.unsorted_segment_prod),
+    "UNSORTED_SEGMENT_SUM": _unsorted(tf.math.unsorted_segment_sum),
+}
