@@ -1,6 +1,7 @@
 """Runs in the child process: LiteRT inference, agreement and metrics."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from edgekit.core.fidelity import (
     to_input,
 )
 from edgekit.core.model import TensorSpec
+from edgekit.core.patience import each_must_end, must_end
 
 # Random inputs are drawn with this seed, so that two builds see the same ones.
 _SEED = 0
@@ -156,7 +158,8 @@ def _outputs(
     key = (side[0], "" if data is None else data.token, limit, kernels)
     if key not in _remembered:
         interpreter.cache_clear()
-        made = [run_real(side, inputs, kernels=kernels) for inputs in samples]
+        given = samples if data is not None else each_must_end(samples)
+        made = [run_real(side, inputs, kernels=kernels) for inputs in given]
         interpreter.cache_clear()
         while len(_remembered) >= _MOST_REMEMBERED:
             del _remembered[next(iter(_remembered))]
@@ -297,11 +300,17 @@ def _user_metric(candidate: Side, data: Dataset, reference: str) -> float:
 
 
 def shapes_after_resize(
-    path: str, shapes: Mapping[int, tuple[int, ...]]
-) -> dict[int, tuple[int, ...]]:
+    path: str, shapes: Mapping[int, tuple[int, ...]],
+    inputs: Mapping[int, NDArray[Any]] | None = None,
+) -> dict[int, tuple[int, ...]]:  # fmt: skip
     """The shape of every tensor of the main subgraph once the inputs have these shapes.
 
-    One inference on zeros settles the shapes that depend on other tensors' values.
+    One inference settles the shapes that depend on other tensors' values.
+
+    Args:
+        path: The model.
+        shapes: New shapes by tensor index, for inputs that get one.
+        inputs: What it is run on, by tensor index; zeros without it.
     """
     made = interpreter(path, preserve=True)
     try:
@@ -309,8 +318,10 @@ def shapes_after_resize(
             made.resize_tensor_input(index, shape, strict=False)
         made.allocate_tensors()
         for detail in made.get_input_details():
-            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
-        made.invoke()
+            made.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"])
+                            if inputs is None else inputs[detail["index"]])
+        with must_end() if inputs is None else nullcontext():
+            made.invoke()
     except (ValueError, RuntimeError) as error:
         raise EdgekitError(
             f"the model does not run at these input shapes: {_first_line(error)}"

@@ -21,7 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from edgekit.core import interrupt
+from edgekit.core import interrupt, patience
 from edgekit.core.errors import EdgekitError, RuntimeCrashError
 from edgekit.core.files import is_out_of_space, unwritable
 
@@ -118,7 +118,8 @@ class Sandbox:
             What the function returned.
 
         Raises:
-            EdgekitError: As raised by the function.
+            EdgekitError: As raised by the function; or it ran a model on made-up inputs for too
+                long, see ``edgekit.core.patience``.
             RuntimeCrashError: The child died.
             WorkerError: The function raised something else.
         """
@@ -189,10 +190,12 @@ class Sandbox:
         answer: tuple[str, Any] = _read_frame(self._from_child)
         return answer
 
-    def _crash(self, what: str) -> RuntimeCrashError:
+    def _crash(self, what: str) -> EdgekitError:
         child = self._child
         status = child.wait() if child is not None else 0
         self.close_child()
+        if status == -patience.SIGNAL:
+            return patience.endless(what)
         cause = f"exit {status}"
         if status < 0:
             cause = signal.Signals(-status).name
@@ -274,6 +277,8 @@ def _answer(function: str, arguments: dict[str, Any]) -> tuple[str, Any]:
         return "error", _portable(unwritable(Path(tempfile.gettempdir()), error))
     except Exception as error:  # noqa: BLE001 - everything travels to the parent
         return "error", WorkerError(type(error).__name__, str(error), traceback.format_exc())
+    finally:
+        patience.stop()
 
 
 def _portable(error: EdgekitError) -> EdgekitError:

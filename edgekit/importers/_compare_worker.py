@@ -8,6 +8,7 @@ from edgekit.core import _runtime_worker as runtime
 from edgekit.core.indices import index_rows
 from edgekit.core.macs import total_macs
 from edgekit.core.model import Model
+from edgekit.core.patience import each_must_end
 from edgekit.importers import _proof_worker as proof
 from edgekit.importers._bisect_worker import place_of_difference
 from edgekit.importers._convert_worker import Endpoint, Traced
@@ -45,7 +46,8 @@ def compare(
     source = endpoint.reference or traced
     assert source is not None
     reference = proof.Reference(endpoint.framework, source, place)
-    samples = proof.samples_of(request.data, model) if request.data else _random(model)
+    samples = (proof.samples_of(request.data, model) if request.data
+               else each_must_end(_random(model)))
     return proof.compare(reference, samples, model, request)
 
 

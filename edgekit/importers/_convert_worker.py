@@ -1,6 +1,8 @@
 """Runs in the child process: one TensorFlow function through TensorFlow's converter."""
 
+import gc
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import MAX_FILE_BYTES
+from edgekit.importers._memory_worker import large_blocks_returned
 from edgekit.importers._names import without_calls
 from edgekit.importers._operand_order_worker import keep_operand_order
 from edgekit.importers._proof_worker import Arrays, Runs, first_line
@@ -137,17 +140,33 @@ def convert(traced: Traced, source: str, folder: Path) -> bytes:
     Raises:
         EdgekitError: Too large, or operators that LiteRT does not have.
     """
+    return prepare(traced, source, folder)()
+
+
+def prepare(traced: Traced, source: str, folder: Path) -> Callable[[], bytes]:
+    """``convert``, to be done by the call of what this gives.
+
+    Large sources are on disk then: they need not stay in memory during the conversion, which takes
+    several times their size.
+
+    Args:
+        traced: What is converted.
+        source: Its name.
+        folder: Where a large source is written; it is gone after the call.
+
+    Raises:
+        EdgekitError: As of ``convert``, here or in the call.
+    """
     function = traced.function
     size = sum(_bytes_of(variable) for variable in function.graph.variables)
     if size > MAX_FILE_BYTES:
         raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
                            "at most 2 GB")
-    try:
-        if size < FREEZE_BYTES and not _has_functions_that_matter(function):
-            return _run(tf.lite.TFLiteConverter.from_concrete_functions([function]))
-        return _convert_from_disk(function, folder)
-    except Exception as error:
-        raise _conversion_error(error, source) from error
+    if size < FREEZE_BYTES and not _has_functions_that_matter(function):
+        return lambda: _run(lambda: tf.lite.TFLiteConverter.from_concrete_functions([function]),
+                            source)
+    saved = _save(function, source, folder)
+    return lambda: _convert_saved(saved, source)
 
 
 def _has_functions_that_matter(function: Any) -> bool:  # noqa: ANN401
@@ -166,18 +185,35 @@ def _bytes_of(variable: Any) -> int:  # noqa: ANN401
     return int(variable.dtype.size * np.prod(variable.shape, dtype=np.int64))
 
 
-def _convert_from_disk(function: Any, folder: Path) -> bytes:  # noqa: ANN401
+def _save(function: Any, source: str, folder: Path) -> Path:  # noqa: ANN401
     holder = tf.Module()
     holder.variables_of_the_source = list(function.graph.variables)
-    with tempfile.TemporaryDirectory(dir=folder) as saved:
-        tf.saved_model.save(holder, saved, signatures=function)
-        return _run(tf.lite.TFLiteConverter.from_saved_model(saved))
+    saved = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        tf.saved_model.save(holder, str(saved), signatures=function)
+    except Exception as error:
+        shutil.rmtree(saved, ignore_errors=True)
+        raise _conversion_error(error, source) from error
+    return saved
 
 
-def _run(converter: Any) -> bytes:  # noqa: ANN401
-    # A SavedModel's loops were traced with an open batch; here it is 1.
-    converter._experimental_default_to_single_batch_in_tensor_list_ops = True  # noqa: SLF001
-    return bytes(converter.convert())
+@large_blocks_returned()
+def _convert_saved(saved: Path, source: str) -> bytes:
+    gc.collect()  # the graph that was saved holds itself, where nobody else does any more
+    try:
+        return _run(lambda: tf.lite.TFLiteConverter.from_saved_model(str(saved)), source)
+    finally:
+        shutil.rmtree(saved, ignore_errors=True)
+
+
+def _run(make: Callable[[], Any], source: str) -> bytes:
+    try:
+        converter = make()
+        # A SavedModel's loops were traced with an open batch; here it is 1.
+        converter._experimental_default_to_single_batch_in_tensor_list_ops = True  # noqa: SLF001
+        return bytes(converter.convert())
+    except Exception as error:
+        raise _conversion_error(error, source) from error
 
 
 def _conversion_error(error: Exception, source: str) -> EdgekitError:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from edgekit.core import _runtime_worker as runtime
+from edgekit.core.data import open_dataset
 from edgekit.core.edit import make_names_unique, name_of, to_bytes, to_objects
 from edgekit.core.graph import read_graph
-from edgekit.core.model import DEFAULT_SIGNATURE
+from edgekit.core.model import DEFAULT_SIGNATURE, Model, Provenance
 
 # Their outputs' sizes depend on values; no run can tell them.
 _SIZED_BY_VALUES = frozenset({"WHERE", "UNIQUE", "RANGE", "SEGMENT_SUM", "NON_MAX_SUPPRESSION_V4",
@@ -109,7 +112,7 @@ def signature_of(
     return signature
 
 
-def settle_open_shapes(data: bytes, out: Path) -> bytes:
+def settle_open_shapes(data: bytes, out: Path, samples: str | None = None) -> bytes:
     """Put the sizes that the runtime finds where the main graph still leaves them open.
 
     Behind loops that were traced with an open batch, the converter writes 1 for any size.
@@ -117,6 +120,7 @@ def settle_open_shapes(data: bytes, out: Path) -> bytes:
     Args:
         data: The model.
         out: Where it is going to be written; its neighbour is used.
+        samples: The user's data: zeros, which it is run on without, may keep a loop from ending.
     """
     graph = read_graph(data)
     if not any(-1 in tensor.shape_signature for tensor in graph.main.tensors) or any(
@@ -124,10 +128,19 @@ def settle_open_shapes(data: bytes, out: Path) -> bytes:
         return data
     probe = out.with_suffix(".probe.tflite")
     probe.write_bytes(data)
-    shapes = runtime.shapes_after_resize(str(probe), {})
+    shapes = runtime.shapes_after_resize(str(probe), {}, _first_of(samples, data))
     probe.unlink()
     model = to_objects(data)
     for index, tensor in enumerate(model.subgraphs[0].tensors):
         if tensor.shapeSignature is not None and index in shapes:
             tensor.shape, tensor.shapeSignature = list(shapes[index]), None
     return to_bytes(model)
+
+
+def _first_of(samples: str | None, data: bytes) -> dict[int, NDArray[Any]] | None:
+    """The first sample's arrays by tensor index."""
+    if samples is None:
+        return None
+    model = Model(data, "model", Provenance("tflite", "model"))
+    sample = next(iter(open_dataset(samples, model.inputs).samples(1)))
+    return {model.signature.inputs[name]: array for name, array in sample.inputs.items()}

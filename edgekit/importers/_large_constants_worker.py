@@ -4,6 +4,7 @@ TensorFlow copies a graph's constants through protocol buffers again and again o
 the converter, but not the variables of a SavedModel: a file of 54 MB took a gigabyte.
 """
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,18 @@ def constants_as_variables(traced: Traced, least_total_bytes: int) -> Traced:
         least_total_bytes: Below, the function is given back as it is.
     """
     function = traced.function
-    sizes = {node.name: _bytes_of(node) for node in function.graph.as_graph_def().node
-             if node.op == "Const"}
+    graph = function.graph.as_graph_def()
+    sizes = {node.name: _bytes_of(node) for node in graph.node if node.op == "Const"}
     large = {name for name, size in sizes.items() if size >= _LEAST_BYTES}
     if sum(sizes[name] for name in large) < least_total_bytes:
         return traced
-    graph = function.graph.as_graph_def()
     inputs = [tensor.name for tensor in function.inputs]
     outputs = [tensor.name for tensor in function.outputs]
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=f"input_{position}")
              for position, tensor in enumerate(function.inputs)]
     variables = {f"{node.name}:0": tf.Variable(_value(node), trainable=False)
                  for node in graph.node if node.name in large}
-    gone = large | {name.partition(":")[0] for name in inputs}
-    kept = [node for node in graph.node if node.name not in gone]
-    del graph.node[:]
-    graph.node.extend(kept)
+    graph = _without(graph, large | {name.partition(":")[0] for name in inputs})
 
     def call(*tensors: Any) -> list[Any]:  # noqa: ANN401
         given = dict(zip(inputs, tensors, strict=True))
@@ -49,6 +46,15 @@ def constants_as_variables(traced: Traced, least_total_bytes: int) -> Traced:
 
     made = tf.function(call, autograph=False).get_concrete_function(*specs)
     return Traced(made, traced.inputs, traced.outputs, variables)
+
+
+def _without(graph: Any, names: Container[str]) -> Any:  # noqa: ANN401 - GraphDef
+    """A copy without these nodes: a graph that nodes are deleted from keeps their memory."""
+    copy = tf.compat.v1.GraphDef()
+    copy.versions.CopyFrom(graph.versions)
+    copy.library.CopyFrom(graph.library)
+    copy.node.extend(node for node in graph.node if node.name not in names)
+    return copy
 
 
 def _bytes_of(node: Any) -> int:  # noqa: ANN401 - NodeDef

@@ -2,7 +2,9 @@
 
 import gc
 import logging
+from collections.abc import Callable
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from edgekit.core.sandbox import map_file
 from edgekit.importers import _keras_worker as keras_worker
 from edgekit.importers import _savedmodel_worker as savedmodel_worker
 from edgekit.importers._compare_worker import compare
-from edgekit.importers._convert_worker import FREEZE_BYTES, Endpoint, Traced, convert, trace
+from edgekit.importers._convert_worker import FREEZE_BYTES, Endpoint, Traced, prepare, trace
 from edgekit.importers._finish_worker import finish, settle_open_shapes
 from edgekit.importers._large_constants_worker import constants_as_variables
 from edgekit.importers._proof_worker import notes_on
@@ -80,13 +82,16 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     shapes = settle_shapes(request.source, endpoint.inputs, request.input_shapes)
     traced = constants_as_variables(trace(endpoint, shapes, request.source), FREEZE_BYTES)
     gc.collect()  # graphs hold themselves, and all their constants
-    _write(traced, endpoint, request)
-    model = Model(map_file(Path(request.out)), request.source,
-                  Provenance("tensorflow", request.source))
+    make = prepare(traced, request.source, Path(request.out).parent)
+    names = replace(traced, function=None, keep=None)
     # A source that has its own reference needs the graph and its copy of the weights no more.
     needed = traced if endpoint.reference is None or endpoint.inside is None else None
     del traced
+    _write(make, names, endpoint, request)
+    del make
     gc.collect()
+    model = Model(map_file(Path(request.out)), request.source,
+                  Provenance("tensorflow", request.source))
     meter = compare(endpoint, needed, shapes, model, request)
     notes = endpoint.notes + notes_on(endpoint.inputs, request, model)
     notes += [f"input '{name}' takes its channels last ({layout})"
@@ -96,11 +101,13 @@ def import_endpoint(endpoint: Endpoint, request: Request) -> Imported:
     return Imported(tuple(notes), meter.rows(), endpoint.layouts)
 
 
-def _write(traced: Traced, endpoint: Endpoint, request: Request) -> None:
+def _write(
+    make: Callable[[], bytes], names: Traced, endpoint: Endpoint, request: Request
+) -> None:
     """Convert; nothing but the file is left in memory of it."""
     out = Path(request.out)
-    data = finish(convert(traced, request.source, out.parent), traced, endpoint.clean_name)
-    out.write_bytes(settle_open_shapes(data, out))
+    data = finish(make(), names, endpoint.clean_name)
+    out.write_bytes(settle_open_shapes(data, out, request.data))
 
 
 def refuse_signature(request: Request) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgekit.core import _runtime_worker as runtime
 from edgekit.core.model import Model, TensorSpec
+from edgekit.core.patience import each_must_end
 from edgekit.importers import _proof_worker as proof
 from edgekit.importers._bisect_worker import place_of_difference
 from edgekit.importers._tensorflow import Request
@@ -24,7 +25,8 @@ def compare(
     Raises:
         EdgekitError: They differ by more than rounding.
     """
-    samples = proof.samples_of(request.data, model) if request.data else _random(model, source)
+    samples = (proof.samples_of(request.data, model) if request.data
+               else each_must_end(_random(model, source)))
 
     def place(inputs: proof.Arrays) -> str:
         return place_of_difference(lambda: TorchInside(flat, tensors), inputs)

@@ -1,8 +1,7 @@
 """Runs in the child process: one PyTorch module through LiteRT's converter for PyTorch."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +9,6 @@ import litert_torch
 import numpy as np
 import torch
 import torch.fx.traceback
-from litert_torch import fx_infra
-from litert_torch.backend import debuginfo, lowerings
 from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
@@ -22,13 +19,18 @@ from edgekit.core.model import TensorSpec
 from edgekit.importers._names import named_outputs
 from edgekit.importers._proof_worker import Arrays, first_line
 from edgekit.importers._shapes import Port
+from edgekit.importers._torch_hooks_worker import (
+    NO_COMPLEX,
+    layer_names,
+    listed,
+    operators_checked,
+)
 
 FRAMEWORK = f"PyTorch {torch.__version__.partition('+')[0]}"
 HALF = (torch.float16, torch.bfloat16)
 
-_MOST_NAMED = 4
-_NO_SYMBOL = re.compile(r"Lowering not found")
 _FAILED_OP = re.compile(r"'((?:tfl|stablehlo|vhlo|chlo|func|tf)\.[\w.]+)' op")
+_NODE = re.compile(r"While executing .*call_function\[target=(?:torch\.ops\.)?([\w.]+)\]")
 Draw = Callable[[TensorSpec, np.random.Generator], NDArray[Any]]
 
 
@@ -116,7 +118,7 @@ def probe(flat: Flat, tensors: Sequence[Any], source: str) -> None:
     if changed:
         raise EdgekitError(
             f"{source} keeps state from one inference to the next: it changes "
-            f"{_list(changed)}", "make the state an input and an output, and call eval() before "
+            f"{listed(changed)}", "make the state an input and an output, and call eval() before "
             "the export: normalization layers in training keep a mean")
     if not results:
         raise EdgekitError(f"{source} gives no tensor", "return a tensor, a tuple or a dict")
@@ -138,81 +140,31 @@ def convert(flat: Flat, tensors: Sequence[Any], source: str) -> bytes:
         raise EdgekitError(f"{source} holds {size / 1e9:.1f} GB of weights; a TFLite file can be "
                            "at most 2 GB")
     try:
-        with _layer_names(), torch.fx.traceback.preserve_node_meta(_is_program(flat)):
+        with (layer_names(), operators_checked(source),
+              torch.fx.traceback.preserve_node_meta(_is_program(flat))):
             return bytes(litert_torch.convert(flat, tuple(tensors)).model_content())
+    except EdgekitError:
+        raise
     except Exception as error:
-        raise _conversion_error(error, flat, tensors, source) from error
+        raise _conversion_error(error, source) from error
 
 
 def _is_program(flat: Flat) -> bool:
     return isinstance(flat.source, torch.fx.GraphModule)
 
 
-@contextmanager
-def _layer_names() -> Iterator[None]:
-    """Let the converter name tensors by the module's path, not by the classes on the way."""
-    build = debuginfo._build  # noqa: SLF001
-    original = getattr(build, "_get_hierarchy", None)
-    if original is None:  # another version of the converter: its names are as good
-        yield
-        return
-    build._get_hierarchy = path_of  # noqa: SLF001
-    try:
-        yield
-    finally:
-        build._get_hierarchy = original  # noqa: SLF001
-
-
-def path_of(node: Any) -> str:  # noqa: ANN401
-    """``encoder/layer/0`` for a node within it; its own name for one that is in no layer."""
-    paths = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
-    path = str(paths[-1]) if paths else ""
-    path = re.sub(r"@\d+$", "", path).removeprefix("source").removeprefix(".")
-    return (path.replace(".", "/") or str(node.name)) + ";"
-
-
-def _conversion_error(
-    error: Exception, flat: Flat, tensors: Sequence[Any], source: str
-) -> EdgekitError:
-    """One error that lists the operators, where there are any to list."""
-    missing = _unsupported(flat, tensors) if _NO_SYMBOL.search(str(error)) else {}
-    if missing:
-        shown = "; ".join(f"{name} (in {_list(places)})" for name, places in missing.items())
-        hint = "replace them in the source with operators that LiteRT has"
-        if any("complex" in name for name in missing):
-            hint = "write them with real numbers: LiteRT has no complex ones"
-        if any("rand" in name or "bernoulli" in name for name in missing):
-            hint = "take the random numbers out of the model, or make them an input"
-        return EdgekitError(f"{source} uses operators that LiteRT does not have: {shown}", hint)
+def _conversion_error(error: Exception, source: str) -> EdgekitError:
+    """What the user can do about the converter's error."""
     named = sorted(set(_FAILED_OP.findall(str(error))))
     if named:
         return EdgekitError(f"{source} uses operators that LiteRT does not have: "
-                            f"{', '.join(named)}: {first_line(error)}")
+                            f"{', '.join(named)}: {first_line(error)}",
+                            NO_COMPLEX if "complex<" in str(error) else "")
     if "data-dependent" in str(error) or "concrete value" in str(error):
         return EdgekitError(
             f"{source} cannot be exported: what it computes, or a size, depends on the values: "
             f"{first_line(error)}", "torch.where and fixed sizes can take the place of branches")
-    return EdgekitError(f"{source} cannot be converted: {first_line(error)}")
-
-
-def _unsupported(flat: Flat, tensors: Sequence[Any]) -> dict[str, list[str]]:
-    """Operators without a counterpart, each with the modules it is in."""
-    program = torch.export.export(flat, tuple(tensors), strict=False)
-    decomposed = fx_infra.decomp
-    for table in (decomposed.pre_convert_decomp(), decomposed.pre_lower_decomp()):
-        program = fx_infra.safe_run_decompositions(program, table, can_skip=False)
-    found: dict[str, list[str]] = {}
-    for node in program.graph.nodes:
-        if node.op != "call_function" or not hasattr(node.target, "_schema"):
-            continue
-        if lowerings.lookup(node.target) is None:
-            place = path_of(node).rstrip(";")
-            places = found.setdefault(str(node.target).removesuffix(".default"), [])
-            if place not in places:
-                places.append(place)
-    return found
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    at = _NODE.search(str(error))
+    where = f"{at[1].removesuffix('.default')}: " if at else ""
+    hint = NO_COMPLEX if "complex<" in str(error) else ""
+    return EdgekitError(f"{source} cannot be converted: {where}{first_line(error)}", hint)

@@ -15,7 +15,8 @@ from edgekit.core import _runtime_worker as runtime
 from edgekit.core.model import Model, Provenance
 from edgekit.importers._finish_worker import finish
 from edgekit.importers._proof_worker import Arrays
-from edgekit.importers._torch_convert_worker import Flat, path_of
+from edgekit.importers._torch_convert_worker import Flat
+from edgekit.importers._torch_hooks_worker import path_of
 
 
 class _Ports:

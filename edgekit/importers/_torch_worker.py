@@ -67,7 +67,7 @@ def import_source(source: Source, request: Request) -> Imported:
     flat = Flat(source).eval() if _can_eval(source.module) else Flat(source)
     probe(flat, tensors, request.source)
     raw = convert(flat, tensors, request.source)
-    data = settle_open_shapes(finish(raw, flat, _clean_name), Path(request.out))
+    data = settle_open_shapes(finish(raw, flat, _clean_name), Path(request.out), request.data)
     Path(request.out).write_bytes(data)
     model = Model(data, request.source, Provenance("pytorch", request.source))
     meter = compare(flat, tensors, model, source, request)

@@ -117,6 +117,11 @@ def test_files_that_are_refused(programs, name, message, hint, tmp_path, monkeyp
     ("counts", "it changes seen", "an input and an output"),
     ("remembers", "is another one each time", "state out of the model"),
     ("unsupported", "aten._linalg_svd .*aten.erfinv", "operators that LiteRT has"),
+    ("two_unsupported", r"have: aten.erfinv \(in body/0, body/3\); aten.special_i1 \(in body/2\)$",
+     "operators that LiteRT has"),
+    ("selects", r"aten.index.Tensor with a size that depends on the values .*; aten.erfinv \(in",
+     "torch.where"),
+    ("spectrum", "aten.view_as_real: .*complex", "real numbers"),
     ("random", "aten.randn_like", "random numbers"),
     ("branches", "depends on the values", "torch.where"),
     ("complex_numbers", "output 'output_0' is complex", "view_as_real"),
@@ -180,3 +185,37 @@ def test_the_first_operator_that_differs_is_named():
     assert first_difference(TorchInside(flat, tensors), inputs) == ""
     found = first_difference(Wrong(flat, tensors), inputs)
     assert found.endswith("in 'second'"), found
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's and its converter's own, in this process here
+def test_nothing_is_converted_where_an_operator_is_missing(monkeypatch):
+    import torch_zoo
+    from litert_torch.backend.lowerings import registry
+
+    from edgekit.importers._tensorflow import Request
+    from edgekit.importers._torch_convert_worker import Flat, convert
+    from edgekit.importers._torch_load_worker import module_source
+
+    lowered = []
+
+    def counted(operator, lowering):
+        def lower(context, *args, **keywords):
+            lowered.append(str(operator))
+            return lowering(context, *args, **keywords)
+
+        return lower
+
+    known = registry.global_registry.registered_ops
+    monkeypatch.setattr(registry.global_registry, "registered_ops",
+                        {operator: counted(operator, lowering)
+                         for operator, lowering in known.items()})
+
+    def convert_made(module, inputs):
+        request = Request("zoo.py:made", ".", "out")
+        return convert(Flat(module_source(module, inputs, request)), [inputs], request.source)
+
+    with pytest.raises(EdgekitError, match=r"aten\.erfinv .*aten\.special_i1"):
+        convert_made(*torch_zoo.two_unsupported())
+    assert lowered == []
+    assert convert_made(*torch_zoo.net())
+    assert any("conv" in name for name in lowered), lowered

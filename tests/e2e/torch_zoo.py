@@ -130,6 +130,31 @@ def unsupported():
     return Apply(lambda x: torch.erfinv(torch.linalg.svdvals(x))), torch.ones(1, 4, 4)
 
 
+class Two(nn.Module):
+    """Operators that LiteRT lacks in two layers, behind one that it has."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.body(torch.relu(self.first(x)))
+
+
+def two_unsupported():
+    layers = (Apply(torch.erfinv), nn.Sigmoid(), Apply(torch.special.i1), Apply(torch.erfinv))
+    return Two(*layers), torch.ones(1, 4)
+
+
+def selects():
+    return Two(Apply(lambda x: torch.erfinv(x[x > 0]))), torch.ones(1, 4)
+
+
+def spectrum():
+    return Apply(lambda x: torch.view_as_real(torch.fft.rfft(x))), torch.ones(1, 4)
+
+
 def random():
     return Apply(lambda x: x + torch.randn_like(x)), torch.ones(1, 3)
 

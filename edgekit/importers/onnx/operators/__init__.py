@@ -23,6 +23,7 @@ from edgekit.importers.onnx.operators.normalization import NORMALIZATION
 from edgekit.importers.onnx.operators.padding import PADDING
 from edgekit.importers.onnx.operators.pooling import POOLING
 from edgekit.importers.onnx.operators.quantization import QUANTIZATION
+from edgekit.importers.onnx.operators.quantized_contrib import QUANTIZED_CONTRIB
 from edgekit.importers.onnx.operators.recurrent import RECURRENT
 from edgekit.importers.onnx.operators.reduction import REDUCTION
 from edgekit.importers.onnx.operators.regions import REGIONS
@@ -54,6 +55,7 @@ OPERATORS: dict[str, Operator] = {
     **PADDING,
     **POOLING,
     **QUANTIZATION,
+    **QUANTIZED_CONTRIB,
     **RECURRENT,
     **REDUCTION,
     **REGIONS,

@@ -5,7 +5,7 @@ run differs), gives no last cell state, and is not faster on a CPU than the loop
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Direction:
         peepholes: (3 * H) or None.
         names: Of its activations, with their numbers.
         backwards: Whether it starts at the last step.
+        rounded: What states go through before they are multiplied; None for nothing.
     """
 
     kernel: Any
@@ -60,6 +61,7 @@ class Direction:
     peepholes: Any
     names: tuple[tuple[str, float, float], ...]
     backwards: bool
+    rounded: Activation | None = None
 
     @property
     def units(self) -> int:
@@ -99,7 +101,8 @@ class Group:
         made = []
         for place, way in enumerate(self.ways):
             units = way.units
-            part = tf.matmul(rows[place], way.recurrent[:, first * units:last * units])
+            seen = rows[place] if way.rounded is None else way.rounded(rows[place])
+            part = tf.matmul(seen, way.recurrent[:, first * units:last * units])
             made.append(part if biases is None else part + biases[place])
         return made[0] if len(made) == 1 else tf.concat(made, 0)
 
@@ -117,11 +120,12 @@ CellMaker = Callable[[Node, Group, int], tuple[list[Any], Step]]
 
 def lstm(
     node: Node, x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None,  # noqa: ANN401
-    c: Any = None, peepholes: Any = None,  # noqa: ANN401
+    c: Any = None, peepholes: Any = None, *, rounded: Activation | None = None,  # noqa: ANN401
 ) -> tuple[Any, ...]:  # fmt: skip
-    """LSTM: gates in the order input, output, forget, cell."""
+    """LSTM: gates in the order input, output, forget, cell; for ``rounded`` see ``Direction``."""
     defaults = ["Sigmoid", "Tanh", "Tanh"]
-    directions = list(_directions(node, w, r, b, peepholes, defaults))
+    directions = [replace(way, rounded=rounded)
+                  for way in _directions(node, w, r, b, peepholes, defaults)]
     return _layer(node, x, lengths, (h, c), directions, _lstm_cell)
 
 
