@@ -95,6 +95,7 @@ class Evaluation:
         """The operator on each sample of its own, for inputs that a lift takes once for all."""
         batched = [i for i, value in enumerate(values) if value is not None and value.batched]
 
+        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
         def one(tensors: list[Any]) -> list[Any]:
             given = list(values)
             for position, tensor in zip(batched, tensors, strict=True):

@@ -115,6 +115,18 @@ class Node:
             raise NotSharedError
         return value.tensor
 
+    def sizing(self, index: int) -> Any:
+        """An input whose values decide on the size of the result, without an axis for samples.
+
+        Raises:
+            EdgekitError: It differs from sample to sample: so would the size.
+        """
+        value = self.value(index)
+        if value.batched:
+            raise EdgekitError(f"{self.where}: the size of its result depends on the sample",
+                               "take what comes behind it out of the model")
+        return value.tensor
+
     def full(self, index: int) -> Any:
         """An input with the samples along the first axis, repeated if it is the same for all."""
         value = self.value(index)

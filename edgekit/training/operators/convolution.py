@@ -64,8 +64,13 @@ def convolved(
         dilations: The same.
         padding: ``SAME`` or ``VALID``.
     """
-    return tf.nn.convolution(x, _spread(weights, dilations), strides=list(strides),
-                             padding=padding)
+    spread = _spread(weights, dilations)
+    if len(strides) == 2:
+        return tf.nn.conv2d(x, spread, list(strides), padding)
+    # On a CPU, TensorFlow's 3-D SAME begins too late where a stride is larger than the kernel.
+    if padding == "SAME":
+        x = tf.pad(x, [[0, 0], *same_padding(x.shape[1:4], spread.shape[:3], strides), [0, 0]])
+    return tf.nn.conv3d(x, spread, [1, *strides, 1], "VALID")
 
 
 def _spread(weights: Any, dilations: Sequence[int]) -> Any:
@@ -147,15 +152,32 @@ def _conv_3d(node: Node) -> Any:
 def _conv_3d_transpose(node: Node) -> Any:
     """Inputs: output shape, filter ``(kd, kh, kw, out, in)``, input, bias."""
     options = node.options
+    strides = (options.strideD, options.strideH, options.strideW)
     x = tf.reshape(node.full(2), [-1, *node.sample_shape(2)[-4:]])
     sizes = [int(size) for size in node.static(0)[1:]]
-    result = tf.nn.conv3d_transpose(
-        x, node.shared(1), [tf.shape(x)[0], *sizes],
-        [1, options.strideD, options.strideH, options.strideW, 1], padding_of(node))
+    result = _transposed_3d(x, node.shared(1), strides, sizes, padding_of(node))
     if node.has(3):
         result += node.shared(3)
     batch = node.sample_shape(2)[0]
     return activated(node, tf.reshape(result, [-1, batch, *sizes]))
+
+
+def _transposed_3d(
+    x: Any, weights: Any, strides: Sequence[int], sizes: Sequence[int], padding: str
+) -> Any:
+    """With ``VALID`` alone, cut to size: ``convolved``, the gradient of it, says why."""
+    *space, channels = sizes
+    cut: list[Any] = [slice(None)] * 3
+    whole = list(space)
+    if padding == "SAME":
+        kernel = weights.shape[:3]
+        before = [pads[0] for pads in same_padding(space, kernel, strides)]
+        cut = [slice(start, start + size) for start, size in zip(before, space, strict=True)]
+        whole = [max((count - 1) * stride + k, size) for count, stride, k, size in zip(
+            x.shape[1:4], strides, kernel, space, strict=True)]
+    result = tf.nn.conv3d_transpose(x, weights, [tf.shape(x)[0], *whole, channels],
+                                    [1, *strides, 1], "VALID")
+    return result[(slice(None), *cut)]
 
 
 def _finished(node: Node, result: Any, bias: int) -> Any:

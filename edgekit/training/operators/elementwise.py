@@ -25,7 +25,7 @@ def _arithmetic(function: Function) -> Callable[[Node], Any]:
 
 
 def _add_n(node: Node) -> Any:
-    return tf.add_n(node.aligned(*range(len(node))))
+    return tf.add_n([node.full(index) for index in range(len(node))])
 
 
 def _divide(node: Node) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgekit.core.errors import EdgekitError
 from edgekit.training.values import Node
 
 
@@ -58,14 +57,16 @@ def _scatter_nd(node: Node) -> Any:
 def _one_hot(node: Node) -> Any:
     """Inputs: indices, depth, value where it is, value elsewhere."""
     axis = node.options.axis if node.options is not None else -1
-    on, off = (tf.reshape(node.shared(i), []) for i in (2, 3))
-    depth = tf.reshape(node.shared(1), [])
-    return tf.one_hot(node.full(0), depth, on, off, axis if axis < 0 else axis + 1, on.dtype)
+    axis = axis if axis < 0 else axis + 1
+    there = tf.one_hot(node.full(0), tf.reshape(node.shared(1), []), True, False, axis, tf.bool)
+    # TensorFlow's own has no gradient to the two values.
+    on, off = (tf.reshape(node.full(i), [-1, *[1] * (len(there.shape) - 1)]) for i in (2, 3))
+    return tf.where(there, on, off)
 
 
 def _segment_sum(node: Node) -> Any:
     return _over_segments(tf.math.unsorted_segment_sum, node,
-                          tf.reduce_max(node.shared(1)) + 1)
+                          tf.reduce_max(node.sizing(1)) + 1)
 
 
 def _unsorted(function: Callable[..., Any]) -> Callable[[Node], Any]:
@@ -73,13 +74,14 @@ def _unsorted(function: Callable[..., Any]) -> Callable[[Node], Any]:
 
 
 def _over_segments(function: Callable[..., Any], node: Node, count: Any) -> Any:
-    """Segments are numbered along the first axis of the graph: the samples go behind it."""
-    x, numbers = node.full(0), node.shared(1)
-    order = [1, 0, *range(2, len(x.shape))]
-    if len(numbers.shape) != 1:
-        raise EdgekitError(f"{node.where}: segments of more than one axis cannot be trained "
-                           "through")
-    return tf.transpose(function(tf.transpose(x, order), numbers, count), order)
+    """Each row's number says where it goes, a negative one nowhere; samples have their own."""
+    x, numbers = node.full(0), node.full(1)
+    rest = tf.shape(x)[len(numbers.shape):]
+    first = tf.range(node.samples, dtype=numbers.dtype) * tf.cast(count, numbers.dtype)
+    first = tf.reshape(first, [-1, *[1] * node.rank(1)])
+    flat = tf.reshape(tf.where(numbers < 0, -1, numbers + first), [-1])
+    result = function(tf.reshape(x, tf.concat([[-1], rest], 0)), flat, node.samples * count)
+    return tf.reshape(result, tf.concat([[node.samples, count], rest], 0))
 
 
 GATHERING: Mapping[str, Callable[[Node], Any]] = {

@@ -34,8 +34,9 @@ def _split(node: Node) -> list[Any]:
 
 def _split_v(node: Node) -> list[Any]:
     """Inputs: value, sizes, axis."""
+    sizes = [int(size) for size in node.static(1)]
     (axis,) = axes_of(node.static(2), node.rank(0))
-    return tf.split(node.full(0), [int(n) for n in node.static(1)], axis)  # type: ignore[no-any-return]
+    return [node.full(0)] if len(sizes) == 1 else list(tf.split(node.full(0), sizes, axis))
 
 
 def _slice(node: Node) -> Any:
@@ -62,8 +63,15 @@ def _paddings(node: Node) -> Any:
 
 
 def _pad(node: Node) -> Any:
-    fill = tf.reshape(node.shared(2), []) if node.has(2) else 0
-    return tf.pad(node.full(0), _paddings(node), constant_values=tf.cast(fill, node.full(0).dtype))
+    return tf.pad(node.full(0), _paddings(node))
+
+
+def _pad_v2(node: Node) -> Any:
+    """With a value of choice: TensorFlow's own knows no gradient to it."""
+    x, paddings = node.full(0), _paddings(node)
+    fill = tf.reshape(node.full(2), [-1, *[1] * node.rank(0)])
+    inside = tf.pad(tf.ones_like(x, tf.bool), paddings)
+    return tf.where(inside, tf.pad(x, paddings), fill)
 
 
 def _mirror_pad(node: Node) -> Any:
@@ -107,6 +115,8 @@ def _depth_to_space(node: Node) -> Any:
 
 
 def _blocks(node: Node, function: Callable[..., Any]) -> Any:
+    if node.options.blockSize == 1:
+        return node.full(0)
     shape = node.sample_shape(0)
     flat = tf.reshape(node.full(0), [-1, *shape[-3:]])
     result = function(flat, node.options.blockSize)
@@ -158,7 +168,7 @@ JOINING: Mapping[str, Callable[[Node], Any]] = {
     "MIRROR_PAD": _mirror_pad,
     "PACK": _pack,
     "PAD": _pad,
-    "PADV2": _pad,
+    "PADV2": _pad_v2,
     "REVERSE_SEQUENCE": _reverse_sequence,
     "REVERSE_V2": _reverse,
     "SLICE": _slice,

@@ -10,27 +10,27 @@ from edgekit.training.operators.fused import activated
 from edgekit.training.values import Node
 
 
-def _pooled(node: Node, x: Any, kind: str) -> Any:
+def _pooled(node: Node, x: Any, function: Callable[..., Any]) -> Any:
     options = node.options
-    return tf.nn.pool(x, [options.filterHeight, options.filterWidth], kind,
-                      strides=[options.strideH, options.strideW], padding=padding_of(node))
+    return function(x, [options.filterHeight, options.filterWidth],
+                    strides=[options.strideH, options.strideW], padding=padding_of(node))
 
 
-def _pool(kind: str) -> Callable[[Node], Any]:
+def _pool(function: Callable[..., Any]) -> Callable[[Node], Any]:
     def lift(node: Node) -> Any:
-        result = _pooled(node, samples_together(node, 0, 3), kind)
+        result = _pooled(node, samples_together(node, 0, 3), function)
         return samples_apart(node, activated(node, result))
     return lift
 
 
 def _l2_pool(node: Node) -> Any:
     """The root of the mean square; padding does not count."""
-    squares = _pooled(node, tf.square(samples_together(node, 0, 3)), "AVG")
+    squares = _pooled(node, tf.square(samples_together(node, 0, 3)), tf.nn.avg_pool2d)
     return samples_apart(node, activated(node, tf.sqrt(squares)))
 
 
 POOLING: Mapping[str, Callable[[Node], Any]] = {
-    "AVERAGE_POOL_2D": _pool("AVG"),
+    "AVERAGE_POOL_2D": _pool(tf.nn.avg_pool2d),
     "L2_POOL_2D": _l2_pool,
-    "MAX_POOL_2D": _pool("MAX"),
+    "MAX_POOL_2D": _pool(tf.nn.max_pool2d),
 }

@@ -27,8 +27,9 @@ def _reshape(node: Node) -> Any:
 
 
 def _squeeze(node: Node) -> Any:
-    axes = node.options.squeezeDims if node.options is not None else None
-    if axes is None or len(axes) == 0:
+    given = node.options.squeezeDims if node.options is not None else None
+    axes = [] if given is None else [int(axis) for axis in given]
+    if not axes:
         axes = [axis for axis, size in enumerate(node.sample_shape(0))
                 if isinstance(size, int) and size == 1]
     x = node.full(0)
