@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edgekit.api import build as build
+    from edgekit.api import lift as lift
     from edgekit.api import load_model as load_model
     from edgekit.api import load_recipe as load_recipe
     from edgekit.api import load_target as load_target
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "build": "edgekit.api",
+    "lift": "edgekit.api",
     "load_model": "edgekit.api",
     "load_recipe": "edgekit.api",
     "load_target": "edgekit.api",
@@ -28,7 +30,9 @@ _HOME = {
     "Model": "edgekit.core.model",
 }
 
-__all__ = ["EdgekitError", "Model", "build", "load_model", "load_recipe", "load_target", "profile"]
+__all__ = [
+    "EdgekitError", "Model", "build", "lift", "load_model", "load_recipe", "load_target", "profile",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.builder import build as _build
 from edgekit.core.data import ONLY_INPUT
+from edgekit.core.errors import MissingToolError
+from edgekit.core.extras import EXTRAS
 from edgekit.core.model import Model
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.results import Bundle
@@ -18,7 +20,10 @@ from edgekit.importers import ImportOptions, import_model
 from edgekit.plan import BuildRequest
 from edgekit.verdicts import Profile, profile_model
 
-__all__ = ["build", "load_model", "load_recipe", "load_target", "profile"]
+if TYPE_CHECKING:  # TensorFlow takes seconds to import
+    from edgekit.training.lifted import Lifted
+
+__all__ = ["build", "lift", "load_model", "load_recipe", "load_target", "profile"]
 
 
 def load_model(
@@ -108,3 +113,24 @@ def profile(
     request = BuildRequest(loaded, (), device=device, threads=threads, runs=runs)
     return profile_model(loaded, loaded, None, request)
 
+
+def lift(model: Model, batch: int | None = None) -> "Lifted":
+    """A float Model as a differentiable ``tf.Module`` over its own constants.
+
+    ``net(**inputs)`` takes one tensor per input, samples first, and gives the outputs by name;
+    ``net.trainable_variables`` are its weights; ``net.to_model()`` is a Model with their values.
+
+    Args:
+        model: A float Model.
+        batch: How many samples go in at a time; None for any number.
+
+    Raises:
+        MissingToolError: TensorFlow is not installed.
+        EdgekitError: The model is quantized, keeps state, or has an operator that cannot be
+            trained through.
+    """
+    if not EXTRAS["tensorflow"].is_installed:
+        raise MissingToolError.for_extra("tensorflow", "train models")
+    from edgekit.training.lifted import lift as _lift
+
+    return _lift(model, batch)

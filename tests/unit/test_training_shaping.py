@@ -174,7 +174,8 @@ def _strided_slice(make: Make) -> Case:
     begin, end, strides, shrunk = [], [], [], 0
     for axis, size in enumerate(shape):
         at, stride = make.integer(0, size - 1), make.pick(1, 2, -1)
-        far = make.integer(at + 1, size + 2) if stride > 0 else make.integer(-size - 1, at - size - 1)
+        far = (make.integer(at + 1, size + 2) if stride > 0
+               else make.integer(-size - 1, at - size - 1))
         if make.integer(0, 3) == 0:
             stride, shrunk = 1, shrunk | 1 << axis
         begin.append(at - make.pick(0, size))
