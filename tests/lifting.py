@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from flatbuffers_builder import FlatbufferBuilder
-from hypothesis import note
+from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 
 from edgekit.core.graph import Graph, read_graph
@@ -26,6 +26,7 @@ from edgekit.training.evaluation import Evaluation
 from edgekit.training.values import Value
 
 SAMPLES = 3
+SETTINGS = ("build", "exact_gradient", "gradient", "tolerance", "version")  # of a case
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +199,10 @@ class Make:
         """In the file or computed, the same for all samples."""
         return self.floats(shape, batched=False)
 
+    def small(self, shape: Sequence[int]) -> Operand:
+        """Weights in the file that keep an activation away from its ends."""
+        return self.floats(shape, -1.0, 1.0, batched=False, constant=True)
+
     def shared(self, values: Any, dtype: str = "int32") -> Operand:
         """Numbers that are the same for all samples, in the file or computed."""
         return Operand(np.asarray(values, dtype), constant=self.flag())
@@ -213,15 +218,22 @@ class Make:
         """The lift of this case goes sample by sample."""
         self._mapped = True
 
-    def case(self, name: str, operands: Sequence[Operand | None],
+    def case(self, operator: str, operands: Sequence[Operand | None],
              outputs: Sequence[str] | str = "float32", options: str | None = None,
              **more: Any) -> Case:
-        """The case; what is no attribute of it is a field of the options."""
-        kept = {key: more.pop(key) for key in list(more) if key in Case.__dataclass_fields__}
+        """The case; what is no setting of it is a field of the options."""
+        kept = {key: more.pop(key) for key in SETTINGS if key in more}
         outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         if self._mapped:
             kept["exact_gradient"] = False
-        return Case(name, tuple(operands), outputs, options, more, traced=self.flag(), **kept)
+        return Case(operator, tuple(operands), outputs, options, more,
+                    traced=self.integer(0, 2) == 0, **kept)
+
+
+def examples(count: int) -> settings:
+    """So many of each operator, the same ones each time."""
+    return settings(max_examples=count, deadline=None, derandomize=True,
+                    suppress_health_check=[HealthCheck.too_slow])
 
 
 def constant(values: Any, dtype: str | None = "int32") -> Operand:
@@ -229,13 +241,19 @@ def constant(values: Any, dtype: str | None = "int32") -> Operand:
     return Operand(np.asarray(values, dtype))
 
 
-def litert(data: bytes, operands: Sequence[Operand | None], sample: int) -> list[Any]:
-    """What LiteRT's kernels make of one sample."""
+def litert(data: bytes, operands: Sequence[Operand | None]) -> list[list[Any]]:
+    """What LiteRT's kernels make of each sample."""
     interpreter = Interpreter(
         model_content=data,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     interpreter.allocate_tensors()
-    fed = [operand.of(sample) for operand in operands if operand is not None and operand.is_fed]
+    return [_one(interpreter, [operand.of(sample) for operand in operands
+                               if operand is not None and operand.is_fed])
+            for sample in range(SAMPLES)]
+
+
+def _one(interpreter: Interpreter, fed: Sequence[Any]) -> list[Any]:
+    interpreter.reset_all_variables()
     for detail, values in zip(interpreter.get_input_details(), fed, strict=True):
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
@@ -289,15 +307,27 @@ def check(case: Case) -> None:
     for operand in case.operands:
         note(f"  {operand}")
     lift = Lift(case)
-    results = [result.numpy() for result in lift.function()(*lift.tensors())]
+    function = lift.function()
+    # Making a graph is what takes time: one with doubles does for the values, too.
+    doubles = case.traced and case.gradient and case.exact_gradient
+    results = [result.numpy() for result in function(*lift.tensors(
+        np.float64 if doubles else np.float32))]
+    results = [_single(result) for result in results] if doubles else results
     data = case.file([result.shape[int(batched):]
                       for result, batched in zip(results, lift.batched, strict=True)])
-    for sample in range(SAMPLES):
-        wanted = litert(data, case.operands, sample)
+    for sample, wanted in enumerate(litert(data, case.operands)):
         for result, batched, right in zip(results, lift.batched, wanted, strict=True):
             _compare(result[sample] if batched else result, right, case.tolerance)
     if case.gradient and any(result.dtype == np.float32 for result in results):
-        _check_gradient(case, lift)
+        _check_gradient(case, lift, function)
+
+
+def _single(result: Any) -> Any:
+    """A double as a float; the least double, which a maximum of nothing is, as the least float."""
+    limit = np.finfo(np.float32).max
+    if result.dtype == np.float64:
+        return np.clip(result, -limit, limit).astype(np.float32)
+    return result.astype(np.complex64) if result.dtype == np.complex128 else result
 
 
 def _compare(given: Any, right: Any, tolerance: float) -> None:
@@ -310,12 +340,12 @@ def _compare(given: Any, right: Any, tolerance: float) -> None:
     np.testing.assert_allclose(given, right, rtol=tolerance, atol=tolerance * scale)
 
 
-def _check_gradient(case: Case, lift: Lift) -> None:
+def _check_gradient(case: Case, lift: Lift, function: Callable[..., list[Any]]) -> None:
     """One random direction; doubles where TensorFlow has them."""
     dtype, step, tolerance = ((np.float64, 1e-6, 1e-5) if case.exact_gradient
                               else (np.float32, 1e-2, 2e-2))
     random = np.random.default_rng(0)
-    function, tensors = lift.function(), lift.tensors(dtype)
+    tensors = lift.tensors(dtype)
     places = [i for i, tensor in enumerate(tensors) if tensor.dtype.is_floating]
     with tf.GradientTape() as tape:
         tape.watch([tensors[i] for i in places])

@@ -116,7 +116,8 @@ class Evaluation:
         tensor = subgraph.tensors[index]
         if tensor.is_constant:
             return self._constant(tensor)
-        if 0 in tensor.shape:  # a constant without elements has no data in the file
+        # A constant without elements has no data in the file; a state begins at zero each time.
+        if 0 in tensor.shape or tensor.is_variable:
             return Value(tf.zeros(tensor.shape, tf.as_dtype(tensor.dtype)), batched=False)
         raise EdgekitError(f"tensor '{tensor.name}' keeps a value from one inference to the next",
                            "make the state an input and an output of the source model")

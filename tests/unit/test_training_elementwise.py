@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from lifting import Case, Make, Operand, check
+from lifting import Case, Make, Operand, check, examples
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,29 @@ def _atan2(make: Make) -> Case:
     """LiteRT does not broadcast here."""
     shape = make.shape(0)
     return make.case("ATAN2", [make.floats(shape), make.floats(shape)])
+
+
+def _bitcast(make: Make) -> Case:
+    """Numbers of another width have one axis more or less."""
+    shape = make.shape(0, 3)
+    given, wanted, width = make.pick(("float32", "int32", 0), ("int32", "float32", 0),
+                                     ("int32", "int8", 0), ("int16", "int32", 2))
+    shape = (*shape, width) if width else shape
+    x = make.floats(shape) if given == "float32" else make.integers(shape, 1, 9, given)
+    return make.case("BITCAST", [x], wanted, gradient=False)
+
+
+def _bucketize(make: Make) -> Case:
+    """A value on a boundary belongs above it."""
+    boundaries = [-2.0, -0.5, 1.0, 1.5]
+    x = make.integers(make.shape(0), -3, 3, make.pick("int32", "float32"))
+    return make.case("BUCKETIZE", [x], "int32", "BucketizeOptions", boundaries=boundaries)
+
+
+def _fake_quant(make: Make) -> Case:
+    return make.case("FAKE_QUANT", [make.floats(make.shape())], "float32", "FakeQuantOptions",
+                     gradient=False, min=make.pick(-1.0, -2.3, 0.0), max=make.pick(1.0, 2.6),
+                     numBits=make.pick(4, 8))
 
 
 def _cast(make: Make) -> Case:
@@ -138,7 +161,9 @@ CASES: Mapping[str, Row] = {
     "ADD": _binary("ADD", *NUMBERS, options="AddOptions", fused=True),
     "ADD_N": _add_n,
     "ATAN2": _atan2,
+    "BITCAST": _bitcast,
     "BITWISE_XOR": _binary("BITWISE_XOR", "int32"),
+    "BUCKETIZE": _bucketize,
     "CAST": _cast,
     "CEIL": _unary("CEIL"),
     "COMPLEX_ABS": _complex("COMPLEX_ABS"),
@@ -147,6 +172,7 @@ CASES: Mapping[str, Row] = {
     "ELU": _unary("ELU"),
     "EQUAL": _binary("EQUAL", *NUMBERS, "bool", output="bool"),
     "EXP": _unary("EXP"),
+    "FAKE_QUANT": _fake_quant,
     "FLOOR": _unary("FLOOR"),
     "FLOOR_DIV": _binary("FLOOR_DIV", "float32", "int32", nonzero=True),
     "FLOOR_MOD": _binary("FLOOR_MOD", *NUMBERS, nonzero=True),
@@ -196,7 +222,7 @@ CASES: Mapping[str, Row] = {
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(6)
 @given(data=st.data())
 def test_equals_litert(name, data):
     check(CASES[name](Make(data.draw)))

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from lifting import Case, Make, Operand, check, constant
+from lifting import SAMPLES, Case, Make, Operand, check, constant, examples
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +99,50 @@ def _scatter_nd(make: Make) -> Case:
                      dtype)
 
 
+def _sparse_to_dense(make: Make) -> Case:
+    """In order and no place twice, as it is defined; one value for all places, or one for each."""
+    rank, dtype = make.integer(1, 3), make.pick("float32", "int32")
+    shape = make.shape(rank, rank)
+    count = make.integer(1, int(np.prod(shape)))
+
+    def places() -> Any:
+        flat = sorted(make.order(int(np.prod(shape)))[:count])
+        return np.stack(np.unravel_index(flat, shape), -1)
+    batched = make.flag()
+    rows = np.stack([places() for _ in range(SAMPLES)]) if batched else places()
+    rows = rows[..., 0] if rank == 1 and make.flag() else rows
+    indices = Operand(rows.astype("int32"), batched, constant=make.flag())
+    values = make.of(dtype, make.pick((), (count,)))
+    return make.case("SPARSE_TO_DENSE", [indices, constant(shape), values, make.of(dtype, ())],
+                     dtype, "SparseToDenseOptions")
+
+
+def _where(make: Make) -> Case:
+    x = make.integers(make.shape(1), 0, 1, "bool", batched=False)
+    x.values.flat[0] = True  # Python cannot read an empty tensor from LiteRT
+    return make.case("WHERE", [x], "int64")
+
+
+def _unique(make: Make) -> Case:
+    wide = make.flag()
+    x = make.integers(make.shape(1, 1, 6), 0, 3, make.pick("int32", "int64"), batched=False)
+    return make.case("UNIQUE", [x], [x.values.dtype.name, "int64" if wide else "int32"],
+                     "UniqueOptions", idxOutType=INT64 if wide else INT32)
+
+
+def _non_max_suppression(name: str) -> Row:
+    def made(make: Make) -> Case:
+        count = make.integer(1, 6)
+        corners = make.floats((count, 4), 0.0, 2.0)
+        scores = make.floats((count,), 0.0, 1.0)
+        numbers = [make.integer(1, count), make.pick(0.2, 0.5), make.pick(0.0, 0.4)]
+        fades = [make.pick(0.0, 0.5)] if name.endswith("V5") else []
+        rest = [constant(numbers[0]), *(constant(n, "float32") for n in [*numbers[1:], *fades])]
+        outputs = ["int32", "float32", "int32"] if fades else ["int32", "int32"]
+        return make.case(name, [corners, scores, *rest], outputs, gradient=fades != [0.0])
+    return made
+
+
 def _segment_sum(make: Make) -> Case:
     rows, dtype = make.integer(1, 5), make.pick("float32", "int32")
     numbers = np.cumsum([0, *(make.integer(0, 1) for _ in range(rows - 1))])
@@ -129,6 +173,8 @@ CASES: Mapping[str, Row] = {
     "GATHER": _gather,
     "GATHER_ND": _gather_nd,
     "MEAN": _reduced("MEAN", "float32", "int32", "int64"),
+    "NON_MAX_SUPPRESSION_V4": _non_max_suppression("NON_MAX_SUPPRESSION_V4"),
+    "NON_MAX_SUPPRESSION_V5": _non_max_suppression("NON_MAX_SUPPRESSION_V5"),
     "ONE_HOT": _one_hot,
     "REDUCE_ALL": _reduced("REDUCE_ALL", "bool"),
     "REDUCE_ANY": _reduced("REDUCE_ANY", "bool"),
@@ -137,17 +183,20 @@ CASES: Mapping[str, Row] = {
     "REDUCE_PROD": _reduced("REDUCE_PROD", "float32", "int32", "int64"),
     "SCATTER_ND": _scatter_nd,
     "SEGMENT_SUM": _segment_sum,
+    "SPARSE_TO_DENSE": _sparse_to_dense,
     "SUM": _reduced("SUM", "float32", "int32", "int64"),
     "TOPK_V2": _top_k,
+    "UNIQUE": _unique,
     "UNSORTED_SEGMENT_MAX": _unsorted("UNSORTED_SEGMENT_MAX"),
     "UNSORTED_SEGMENT_MIN": _unsorted("UNSORTED_SEGMENT_MIN"),
     "UNSORTED_SEGMENT_PROD": _unsorted("UNSORTED_SEGMENT_PROD"),
     "UNSORTED_SEGMENT_SUM": _unsorted("UNSORTED_SEGMENT_SUM"),
+    "WHERE": _where,
 }
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(10)
 @given(data=st.data())
 def test_equals_litert(name, data):
     check(CASES[name](Make(data.draw)))

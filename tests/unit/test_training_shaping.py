@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from lifting import Case, Make, Operand, check, constant
+from lifting import Case, Make, Operand, check, constant, examples
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +104,18 @@ def _transpose(make: Make) -> Case:
     shape = make.shape(1, 5, 3)
     x, dtype = _any(make, shape, "float32", "int32", "bool")
     return make.case("TRANSPOSE", [x, constant(make.order(len(shape)))], dtype)
+
+
+def _matrix_diag(make: Make) -> Case:
+    x, dtype = _any(make, make.shape(1, 3), "float32", "int32")
+    return make.case("MATRIX_DIAG", [x], dtype, "MatrixDiagOptions")
+
+
+def _matrix_set_diag(make: Make) -> Case:
+    shape, dtype = make.shape(2), make.pick("float32", "int32")
+    return make.case("MATRIX_SET_DIAG", [make.of(dtype, shape),
+                                         make.of(dtype, (*shape[:-2], min(shape[-2:])))], dtype,
+                     "MatrixSetDiagOptions")
 
 
 def _concatenation(make: Make) -> Case:
@@ -293,6 +305,8 @@ CASES: Mapping[str, Row] = {
     "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,
     "EXPAND_DIMS": _expand_dims,
     "FILL": _fill,
+    "MATRIX_DIAG": _matrix_diag,
+    "MATRIX_SET_DIAG": _matrix_set_diag,
     "MIRROR_PAD": _mirror_pad,
     "PACK": _pack,
     "PAD": _pad,
@@ -317,7 +331,7 @@ CASES: Mapping[str, Row] = {
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=12, deadline=None, derandomize=True)
+@examples(10)
 @given(data=st.data())
 def test_equals_litert(name, data):
     check(CASES[name](Make(data.draw)))

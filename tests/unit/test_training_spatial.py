@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from lifting import Case, Make, Operand, check, constant
+from lifting import Case, Make, Operand, check, constant, examples
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +150,13 @@ def _batch_matmul(make: Make) -> Case:
                      "BatchMatMulOptions", adjX=flip_x, adjY=flip_y)
 
 
+def _rfft_2d(make: Make) -> Case:
+    """Cut or filled up with zeros to powers of two."""
+    x = make.floats((*make.shape(0, 1), *make.shape(2, 2, 6)))
+    return make.case("RFFT2D", [x, constant([make.pick(1, 2, 4, 8), make.pick(2, 4, 8)])],
+                     "complex64")
+
+
 CASES: Mapping[str, Row] = {
     "AVERAGE_POOL_2D": _pool("AVERAGE_POOL_2D"),
     "BATCH_MATMUL": _batch_matmul,
@@ -162,12 +169,13 @@ CASES: Mapping[str, Row] = {
     "MAX_POOL_2D": _pool("MAX_POOL_2D"),
     "RESIZE_BILINEAR": _resized("RESIZE_BILINEAR", "ResizeBilinearOptions"),
     "RESIZE_NEAREST_NEIGHBOR": _resized("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+    "RFFT2D": _rfft_2d,
     "TRANSPOSE_CONV": _transpose_conv,
 }
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
-@settings(max_examples=15, deadline=None, derandomize=True)
+@examples(12)
 @given(data=st.data())
 def test_equals_litert(name, data):
     check(CASES[name](Make(data.draw)))

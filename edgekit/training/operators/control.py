@@ -11,18 +11,28 @@ from edgekit.training.values import Node, NotSharedError, Value
 def _if(node: Node) -> list[Value]:
     """A branch for all samples; where the condition differs, the operator runs for each."""
     condition = tf.reshape(node.shared(0), [])
+    then, other = _branches(node, (node.options.thenSubgraphIndex, node.options.elseSubgraphIndex))
+    return _taken(node, tf.cond(condition, then, other))
+
+
+def _case(node: Node) -> list[Value]:
+    """One of several branches; the last for a number that none has."""
+    branches = _branches(node, [int(i) for i in node.options.branchSubgraphIndices])
+    return _taken(node, tf.switch_case(tf.reshape(node.shared(0), []), branches))
+
+
+def _branches(node: Node, indices: Sequence[int]) -> list[Callable[[], list[Any]]]:
     values = [node.value(i) for i in range(1, len(node))]
-    then, other = (node.graph.subgraph(index) for index in (
-        node.options.thenSubgraphIndex, node.options.elseSubgraphIndex))
-    batched = [True] * len(then.outputs) if any(v.batched for v in values) else (
-        [False] * len(then.outputs))
 
-    def branch(subgraph: Any) -> Callable[[], list[Any]]:
-        return lambda: [_spread(value, flag, node) for value, flag in zip(
-            node.graph.run(subgraph, values), batched, strict=True)]
+    def branch(index: int) -> Callable[[], list[Any]]:
+        return lambda: [_spread(value, not node.is_alone, node)
+                        for value in node.graph.run(node.graph.subgraph(index), values)]
+    return [branch(index) for index in indices]
 
-    results = tf.cond(condition, branch(then), branch(other))
-    return [Value(tensor, flag) for tensor, flag in zip(results, batched, strict=True)]
+
+def _taken(node: Node, results: Any) -> list[Value]:
+    listed = results if isinstance(results, list | tuple) else [results]
+    return [Value(result, not node.is_alone) for result in listed]
 
 
 def _while(node: Node) -> list[Value]:
@@ -104,6 +114,7 @@ def _composite(node: Node) -> list[Value]:
 
 CONTROL: Mapping[str, Callable[[Node], Any]] = {
     "IF": _if,
+    "STABLEHLO_CASE": _case,
     "STABLEHLO_COMPOSITE": _composite,
     "WHILE": _while,
 }

@@ -1,4 +1,4 @@
-"""Matrix products and tables of embeddings."""
+"""Matrix products, the Fourier transform as one, and tables of embeddings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,8 +36,15 @@ def _embedding_lookup(node: Node) -> Any:
     return tf.gather(node.shared(1), node.full(0))
 
 
+def _rfft_2d(node: Node) -> Any:
+    """Inputs: value, length in both axes; it is cut or filled up with zeros to it."""
+    height, width = (int(size) for size in node.static(1))
+    return tf.signal.rfft2d(node.any(0), [height, width])
+
+
 DENSE: Mapping[str, Callable[[Node], Any]] = {
     "BATCH_MATMUL": _batch_matmul,
     "EMBEDDING_LOOKUP": _embedding_lookup,
     "FULLY_CONNECTED": _fully_connected,
+    "RFFT2D": _rfft_2d,
 }

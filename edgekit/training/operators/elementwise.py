@@ -40,6 +40,22 @@ def _cast(node: Node) -> Any:
     return tf.cast(tf.math.real(x), wanted) if x.dtype.is_complex else tf.cast(x, wanted)
 
 
+def _bitcast(node: Node) -> Any:
+    """The same bits; numbers of another width have one axis more or less at the end."""
+    return tf.bitcast(node.any(0), tf.as_dtype(node.output_dtype()))
+
+
+def _bucketize(node: Node) -> Any:
+    boundaries = [float(boundary) for boundary in node.options.boundaries]
+    return tf.raw_ops.Bucketize(input=node.any(0), boundaries=boundaries)
+
+
+def _fake_quant(node: Node) -> Any:
+    options = node.options
+    return tf.quantization.fake_quant_with_min_max_args(
+        node.any(0), options.min, options.max, options.numBits)
+
+
 def _select(node: Node) -> Any:
     """``SELECT`` with a condition of rank 1 chooses rows; otherwise both broadcast."""
     condition, x, y = node.value(0), node.value(1), node.value(2)
@@ -58,7 +74,9 @@ ELEMENTWISE: Mapping[str, Callable[[Node], Any]] = {
     "ADD": _arithmetic(tf.add),
     "ADD_N": _add_n,
     "ATAN2": _binary(tf.math.atan2),
+    "BITCAST": _bitcast,
     "BITWISE_XOR": _binary(tf.bitwise.bitwise_xor),
+    "BUCKETIZE": _bucketize,
     "CAST": _cast,
     "CEIL": _unary(tf.math.ceil),
     "COMPLEX_ABS": _unary(tf.abs),
@@ -66,6 +84,7 @@ ELEMENTWISE: Mapping[str, Callable[[Node], Any]] = {
     "DIV": _divide,
     "EQUAL": _binary(tf.equal),
     "EXP": _unary(tf.exp),
+    "FAKE_QUANT": _fake_quant,
     "FLOOR": _unary(tf.floor),
     "FLOOR_DIV": _binary(tf.math.floordiv),
     "FLOOR_MOD": _binary(tf.math.floormod),

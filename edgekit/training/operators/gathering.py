@@ -1,11 +1,11 @@
-"""Taking values by index, and putting them there."""
+"""Taking values by index, putting them there, and finding them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from edgekit.training.values import Node
+from edgekit.training.values import Node, Value
 
 
 def _gather(node: Node) -> Any:
@@ -54,6 +54,30 @@ def _scatter_nd(node: Node) -> Any:
     return tf.scatter_nd(_with_sample(indices), updates, shape)
 
 
+def _sparse_to_dense(node: Node) -> Any:
+    """Inputs: indices ``()``, ``(n,)`` or ``(n, rank)``, shape, values, value elsewhere."""
+    shape = node.shared(1)
+    rank = int(shape.shape[0])
+    indices = tf.reshape(node.full(0), [node.samples, -1, rank])
+    shape = tf.concat([[node.samples], tf.cast(shape, indices.dtype)], 0)
+    values = tf.broadcast_to(tf.reshape(node.full(2), [node.samples, -1]), tf.shape(indices)[:2])
+    elsewhere = tf.reshape(node.full(3), [-1, *[1] * rank])
+    places = _with_sample(indices)
+    there = tf.scatter_nd(places, tf.ones_like(values, tf.int32), shape) > 0
+    return tf.where(there, tf.scatter_nd(places, values, shape), elsewhere)
+
+
+def _where(node: Node) -> Value:
+    """``(n, rank)``: where it is true."""
+    return Value(tf.where(node.sizing(0)), batched=False)
+
+
+def _unique(node: Node) -> list[Value]:
+    """Each value once, and which of them each one was."""
+    values, places = tf.unique(node.sizing(0), tf.as_dtype(node.output_dtype(1)))
+    return [Value(values, batched=False), Value(places, batched=False)]
+
+
 def _one_hot(node: Node) -> Any:
     """Inputs: indices, depth, value where it is, value elsewhere."""
     axis = node.options.axis if node.options is not None else -1
@@ -90,8 +114,11 @@ GATHERING: Mapping[str, Callable[[Node], Any]] = {
     "ONE_HOT": _one_hot,
     "SCATTER_ND": _scatter_nd,
     "SEGMENT_SUM": _segment_sum,
+    "SPARSE_TO_DENSE": _sparse_to_dense,
+    "UNIQUE": _unique,
     "UNSORTED_SEGMENT_MAX": _unsorted(tf.math.unsorted_segment_max),
     "UNSORTED_SEGMENT_MIN": _unsorted(tf.math.unsorted_segment_min),
     "UNSORTED_SEGMENT_PROD": _unsorted(tf.math.unsorted_segment_prod),
     "UNSORTED_SEGMENT_SUM": _unsorted(tf.math.unsorted_segment_sum),
+    "WHERE": _where,
 }

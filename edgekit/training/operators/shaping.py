@@ -86,11 +86,21 @@ def _range(node: Node) -> Value:
     return Value(tf.range(*(node.shared(i) for i in range(3))), batched=False)
 
 
+def _matrix_diag(node: Node) -> Any:
+    return tf.linalg.diag(node.any(0))
+
+
+def _matrix_set_diag(node: Node) -> Any:
+    return tf.linalg.set_diag(node.full(0), node.full(1))
+
+
 SHAPING: Mapping[str, Callable[[Node], Any]] = {
     "BROADCAST_ARGS": _broadcast_args,
     "BROADCAST_TO": _broadcast_to,
     "EXPAND_DIMS": _expand_dims,
     "FILL": _fill,
+    "MATRIX_DIAG": _matrix_diag,
+    "MATRIX_SET_DIAG": _matrix_set_diag,
     "RANGE": _range,
     "RANK": _rank,
     "RESHAPE": _reshape,
