@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from edgekit.core.errors import EdgekitError, did_you_mean
 from edgekit.core.recipe import LayerRule, StepSpec
 from edgekit.core.validation import Strict, parse
-from edgekit.steps.base import StepContext, Technique
+from edgekit.steps.base import StepContext, Technique, layer_settings
+from edgekit.steps.factorize import FACTORIZE
 from edgekit.steps.quantize import QUANTIZE
 from edgekit.steps.strip import STRIP
 
-STEPS: Mapping[str, Technique] = {"quantize": QUANTIZE, "strip": STRIP}
+STEPS: Mapping[str, Technique] = {
+    "factorize": FACTORIZE,
+    "quantize": QUANTIZE,
+    "strip": STRIP,
+}
 
 __all__ = ["STEPS", "PlannedStep", "StepContext", "Technique", "plan_step"]
 
@@ -41,10 +46,10 @@ def plan_step(spec: StepSpec, where: str) -> PlannedStep:
                            did_you_mean(spec.use, STEPS))
     settings = parse(technique.settings, dict(spec.settings), where)
     for rule in spec.layers:
-        for key, value in rule.settings.items():
+        for key in rule.settings:
             if key not in technique.layer_settings:
                 raise EdgekitError(f"{where}: '{key}' cannot be set per layer",
                                    did_you_mean(key, [*technique.layer_settings, "skip"]))
-            parse(technique.settings, {**spec.settings, key: value},
-                  f"{where}, layer '{rule.match}'")
+        parse(technique.settings, layer_settings(spec.settings, rule, technique.one_of),
+              f"{where}, layer '{rule.match}'")
     return PlannedStep(technique, settings, spec.layers)

@@ -1,6 +1,6 @@
 """What a step is: a technique's settings, what it needs, and a function from Model to Model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,8 @@ class Technique:
         run: Does the work.
         guard: Judges the result as reloaded and run: gives it back, or a sound alternative with
             a note, or raises ``GuardError``.
+        one_of: Settings that exclude each other; a ``[[step.layer]]`` that has one of them
+            replaces the step's.
     """
 
     name: str
@@ -68,3 +70,19 @@ class Technique:
     bit_exact: bool
     run: Callable[[Model, Any, StepContext], StepResult]
     guard: Callable[[Model, StepResult, Agreement, Any, StepContext], StepResult]
+    one_of: frozenset[str] = frozenset()
+
+
+def layer_settings(
+    given: Mapping[str, Any], rule: LayerRule, one_of: frozenset[str]
+) -> dict[str, Any]:
+    """A step's settings as they are for the layers of a rule.
+
+    Args:
+        given: The step's settings that were written down.
+        rule: Its settings win.
+        one_of: See ``Technique.one_of``.
+    """
+    replaced = one_of if one_of & rule.settings.keys() else frozenset()
+    kept = {key: value for key, value in given.items() if key not in replaced}
+    return {**kept, **rule.settings}
