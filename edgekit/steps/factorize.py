@@ -29,7 +29,7 @@ from edgekit.core.results import Skipped, StepResult
 from edgekit.core.validation import Strict
 from edgekit.steps._split import NEEDS_BIAS, Splitter
 from edgekit.steps.base import Agreement, StepContext, Technique, layer_settings
-from edgekit.steps.quantize import _refuse_idle_rules, layer_name
+from edgekit.steps.layers import layer_name, refuse_idle_rules
 
 _WEIGHT_AXES = {"FULLY_CONNECTED": 2, "CONV_2D": 4}
 _CHOICES = frozenset({"energy", "budget", "rank"})
@@ -107,7 +107,7 @@ class _Layer:
 
 
 def _run(model: Model, settings: FactorizeSettings, context: StepContext) -> StepResult:
-    _refuse_idle_rules(model, context)
+    refuse_idle_rules(model, context.rules)
     layers, skipped = _candidates(model, settings, context)
     if not layers and not skipped:
         note = "nothing to factorize: the model has no fully connected layer and no convolution"

@@ -6,7 +6,6 @@ arXiv:1712.05877); which layers get which scheme, what was left out and whether 
 right is decided here.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgekit.core.errors import EdgekitError, GuardError, did_you_mean
+from edgekit.core.errors import EdgekitError, GuardError
 from edgekit.core.graph import Graph, Operator, Subgraph
 from edgekit.core.model import Model, is_weight
 from edgekit.core.recipe import first_match
@@ -24,6 +23,7 @@ from edgekit.core.runtime import compare
 from edgekit.core.sandbox import WorkerError, map_file, sandbox
 from edgekit.core.validation import Strict
 from edgekit.steps.base import Agreement, StepContext, Technique
+from edgekit.steps.layers import layer_name, refuse_idle_rules
 
 WORKER = "edgekit.workers.quantize"
 _TENSORFLOW_WORKER = "edgekit.workers.tensorflow_quantize"
@@ -86,7 +86,7 @@ class QuantizeSettings(Strict):
 def _run(model: Model, settings: QuantizeSettings, context: StepContext) -> StepResult:
     # A target without floats takes none at its border either.
     integer_io = settings.io == "int" or (settings.io == "auto" and context.integer_only)
-    _refuse_idle_rules(model, context)
+    refuse_idle_rules(model, context.rules)
     overrides, notes = _layer_overrides(model, settings, context)
     arguments = {
         "scheme": settings.scheme, "weights": settings.weights,
@@ -162,24 +162,6 @@ def _layer_overrides(
 def _is_skipped(layer: str, context: StepContext) -> bool:
     rule = first_match(context.rules, layer)
     return rule is not None and rule.skip
-
-
-def _refuse_idle_rules(model: Model, context: StepContext) -> None:
-    """A rule that matches nothing is a typo, and the layer it meant would be quantized after all.
-
-    Raises:
-        EdgekitError: Names the rule.
-    """
-    names = [layer_name(subgraph, operator) for subgraph, operator in model.graph.operators()]
-    for rule in context.rules:
-        if not any(re.search(rule.match, name) for name in names):
-            raise EdgekitError(f"no layer's name matches the recipe's rule match = '{rule.match}'",
-                               did_you_mean(rule.match, names[:200]))
-
-
-def layer_name(subgraph: Subgraph, operator: Operator) -> str:
-    """A layer's name: that of its first output tensor."""
-    return subgraph.tensors[operator.outputs[0]].name if operator.outputs else operator.name
 
 
 def _left_in_float(graph: Graph, settings: QuantizeSettings) -> list[Skipped]:
