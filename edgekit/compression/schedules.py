@@ -63,68 +63,8 @@ class ConstantSparsity:
 
 
 @dataclass(frozen=True)
-class PolynomialSparsity:
-    """Fast at first, slower as fewer weights are left (Zhu and Gupta 2017, arXiv:1710.01878).
-
-    ``final + (initial - final) * (1 - progress) ** power`` with ``progress`` running from 0 at
-    ``begin_step`` to 1 at ``end_step``: tfmot's ``PolynomialDecay``, but for the last update,
-    which tfmot makes at the last multiple of ``frequency``.
-
-    Attributes:
-        final_sparsity: Reached at ``end_step``.
-        initial_sparsity: At ``begin_step``.
-        begin_step: First update.
-        end_step: Last update.
-        power: 1 is linear.
-        frequency: Steps from one update to the next.
-
-    Raises:
-        EdgekitError: A field is out of its range; it is named.
-    """
-
-    final_sparsity: float
-    begin_step: int
-    end_step: int
-    initial_sparsity: float = 0.0
-    power: float = 3.0
-    frequency: int = 100
-
-    def __post_init__(self) -> None:
-        _check_rise(self.initial_sparsity, self.final_sparsity)
-        _check_steps(self.begin_step, self.end_step, self.frequency)
-        if not self.power > 0:
-            raise EdgekitError(f"power is {self.power:g}, and must be above 0")
-
-    def sparsity_at(self, step: int) -> float:
-        """Fraction of zeros wanted at a step."""
-        if step < self.begin_step:
-            return 0.0
-        left = float((1 - _progress(self, step)) ** self.power)
-        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left
-
-    def updates_at(self, step: int) -> bool:
-        """Whether the masks are made again at a step."""
-        return _updates_at(self, step, self.frequency)
-
-
-@dataclass(frozen=True)
-class ExponentialSparsity:
-    """Each update removes the same share of the weights that are left.
-
-    The density, 1 - sparsity, falls geometrically: ``d0 * (d1 / d0) ** progress``. This is
-    iterative magnitude pruning at a constant rate (Frankle and Carbin 2019, arXiv:1803.03635)
-    with fractional rounds.
-
-    Attributes:
-        final_sparsity: Reached at ``end_step``.
-        initial_sparsity: At ``begin_step``.
-        begin_step: First update.
-        end_step: Last update.
-        frequency: Steps from one update to the next.
-
-    Raises:
-        EdgekitError: A field is out of its range; it is named.
-    """
+class _Rising:
+    """What schedules that raise the sparsity from ``begin_step`` to ``end_step`` have in common."""
 
     final_sparsity: float
     begin_step: int
@@ -142,12 +82,71 @@ class ExponentialSparsity:
             return 0.0
         if step >= self.end_step:
             return self.final_sparsity
-        first, last = 1 - self.initial_sparsity, 1 - self.final_sparsity
-        return float(1 - first * (last / first) ** _progress(self, step))
+        return self._risen((step - self.begin_step) / (self.end_step - self.begin_step))
 
     def updates_at(self, step: int) -> bool:
         """Whether the masks are made again at a step."""
         return _updates_at(self, step, self.frequency)
+
+    def _risen(self, progress: float) -> float:
+        """The sparsity at a progress in [0, 1)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PolynomialSparsity(_Rising):
+    """Fast at first, slower as fewer weights are left (Zhu and Gupta 2017, arXiv:1710.01878).
+
+    ``final + (initial - final) * (1 - progress) ** power`` with ``progress`` running from 0 at
+    ``begin_step`` to 1 at ``end_step``: tfmot's ``PolynomialDecay``, but for the last update,
+    which tfmot makes at the last multiple of ``frequency``.
+
+    Attributes:
+        final_sparsity: Reached at ``end_step``.
+        initial_sparsity: At ``begin_step``.
+        begin_step: First update.
+        end_step: Last update.
+        frequency: Steps from one update to the next.
+        power: 1 is linear.
+
+    Raises:
+        EdgekitError: A field is out of its range; it is named.
+    """
+
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.power > 0:
+            raise EdgekitError(f"power is {self.power:g}, and must be above 0")
+
+    def _risen(self, progress: float) -> float:
+        left = float((1 - progress) ** self.power)
+        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * left
+
+
+@dataclass(frozen=True)
+class ExponentialSparsity(_Rising):
+    """Each update removes the same share of the weights that are left.
+
+    The density, 1 - sparsity, falls geometrically: ``d0 * (d1 / d0) ** progress``. This is
+    iterative magnitude pruning at a constant rate (Frankle and Carbin 2019, arXiv:1803.03635)
+    with fractional rounds.
+
+    Attributes:
+        final_sparsity: Reached at ``end_step``.
+        initial_sparsity: At ``begin_step``.
+        begin_step: First update.
+        end_step: Last update.
+        frequency: Steps from one update to the next.
+
+    Raises:
+        EdgekitError: A field is out of its range; it is named.
+    """
+
+    def _risen(self, progress: float) -> float:
+        first, last = 1 - self.initial_sparsity, 1 - self.final_sparsity
+        return float(1 - first * (last / first) ** progress)
 
 
 def check_sparsity(value: float, field: str = "sparsity") -> None:
@@ -179,12 +178,6 @@ def _check_steps(begin: int, end: int, frequency: int) -> None:
                            "the schedule ends before it begins")
     if frequency < 1:
         raise EdgekitError(f"frequency is {frequency}, and must be at least 1")
-
-
-def _progress(schedule: Schedule, step: int) -> float:
-    if step >= schedule.end_step:
-        return 1.0
-    return (step - schedule.begin_step) / (schedule.end_step - schedule.begin_step)
 
 
 def _updates_at(schedule: Schedule, step: int, frequency: int) -> bool:

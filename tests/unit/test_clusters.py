@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from drawn_weights import small_and_large
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,19 +19,7 @@ VALUES = st.one_of(st.floats(-4, 4, width=32).map(lambda x: x if abs(x) > 1e-6 e
                    st.integers(-2, 2).map(float))
 
 
-@st.composite
-def drawn(draw: st.DrawFn) -> np.ndarray:
-    """Larger ones, of several scales, some zeros, some alike."""
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=8))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    weights = random.normal(size=shape) * np.exp(random.normal(size=shape[-1]))
-    weights = np.round(weights, draw(st.integers(0, 7)))
-    weights[random.random(shape) < draw(st.sampled_from([0, 0.5, 0.9]))] = 0
-    return weights.astype(np.float32)
-
-
-WEIGHTS = st.one_of(drawn(), hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=3),
-                                        elements=VALUES))
+WEIGHTS = small_and_large(VALUES)
 LEVELS = st.sampled_from([127, 7, 1])
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from drawn_weights import small_and_large
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from edgekit.compression.masks import apply_mask, global_masks, magnitude_mask, n_of_m_mask
 from edgekit.core.constraints import Constraint, Sparse, check
@@ -15,19 +15,7 @@ from edgekit.core.weight_views import matrix_view, reduction_axis, tiles, zero_c
 VALUES = st.one_of(st.floats(-4, 4, width=32), st.integers(-2, 2).map(float))
 
 
-@st.composite
-def drawn(draw: st.DrawFn) -> np.ndarray:
-    """Larger ones, of several scales, some zeros, some alike."""
-    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=8))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    weights = random.normal(size=shape) * np.exp(random.normal(size=shape[-1]))
-    weights = np.round(weights, draw(st.integers(0, 7)))
-    weights[random.random(shape) < draw(st.sampled_from([0, 0.5, 0.9]))] = 0
-    return weights.astype(np.float32)
-
-
-WEIGHTS = st.one_of(drawn(), hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=3),
-                                        elements=VALUES))
+WEIGHTS = small_and_large(VALUES)
 SPARSITIES = st.floats(0, 0.99)
 
 

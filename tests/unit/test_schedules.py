@@ -26,7 +26,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
     frequency = draw(st.integers(1, 300))
     return draw(st.sampled_from([
         ConstantSparsity(last, begin, end, frequency),
-        PolynomialSparsity(last, begin, end, first, draw(st.floats(0.5, 6)), frequency),
+        PolynomialSparsity(last, begin, end, first, frequency, draw(st.floats(0.5, 6))),
         ExponentialSparsity(last, begin, end, first, frequency),
     ]))
 
