@@ -1,7 +1,7 @@
 """Computing a graph operator by operator, with TensorFlow."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow as tf
 
@@ -11,31 +11,17 @@ from edgekit.training.operators import LIFTS
 from edgekit.training.values import Node, NotSharedError, Value
 
 
-class Simulation(Protocol):
-    """What is done to values on the way: masks, clusters, simulated quantization."""
-
-    def weight(self, tensor: Tensor, value: Any) -> Any:
-        """What the operators get for a constant."""
-
-    def activation(self, tensor: Tensor, value: Any) -> Any:
-        """What the operators get for the result of another, or an input of the model."""
-
-
 class Evaluation:
     """One pass through a graph, while a ``tf.function`` is traced or eagerly.
 
     Args:
         graph: The graph.
         constants: The value of each float constant, by buffer; all others are taken from the file.
-        simulation: Changes values on the way.
     """
 
-    def __init__(
-        self, graph: Graph, constants: Mapping[int, Any], simulation: Simulation | None = None
-    ) -> None:
+    def __init__(self, graph: Graph, constants: Mapping[int, Any]) -> None:
         self._graph = graph
         self._constants = constants
-        self._simulation = simulation
 
     def run(
         self, subgraph: Subgraph, inputs: Sequence[Value], wanted: Sequence[int] | None = None
@@ -48,31 +34,21 @@ class Evaluation:
             wanted: Tensors to give back; its outputs without it.
 
         Raises:
-            EdgekitError: An operator that has no lift.
+            EdgekitError: A tensor that nothing gives a value, or sizes that depend on the samples.
         """
-        known: dict[int, Value] = {}
-        for index, value in zip(subgraph.inputs, inputs, strict=True):
-            known[index] = self._seen(subgraph.tensors[index], value)
+        known = dict(zip(subgraph.inputs, inputs, strict=True))
         for operator in subgraph.operators:
             results = self.apply(operator, subgraph, [
                 self._value(subgraph, index, known) for index in operator.inputs])
-            for index, value in zip(operator.outputs, results, strict=True):
-                known[index] = self._seen(subgraph.tensors[index], value)
+            known.update(zip(operator.outputs, results, strict=True))
         outputs = subgraph.outputs if wanted is None else wanted
         return [self._found(subgraph, index, known) for index in outputs]
 
     def apply(
         self, operator: Operator, subgraph: Subgraph, values: Sequence[Value | None]
     ) -> list[Value]:
-        """Compute one operator.
-
-        Raises:
-            EdgekitError: It has no lift.
-        """
-        lift = LIFTS.get(operator.name)
-        node = Node(operator, subgraph, values, self)
-        if lift is None:
-            raise EdgekitError(f"{node.where} cannot be trained through")
+        """Compute one operator, which has a lift."""
+        lift, node = LIFTS[operator.name], Node(operator, subgraph, values, self)
         with tf.name_scope(operator.name.replace(":", "_")):
             try:
                 results = lift(node)
@@ -126,15 +102,7 @@ class Evaluation:
         value = self._constants.get(tensor.buffer)
         if value is None:
             return Value(tf.constant(self._graph.values(tensor)), batched=False)
-        value = tf.reshape(value, tensor.shape)
-        if self._simulation is not None:
-            value = self._simulation.weight(tensor, value)
-        return Value(value, batched=False)
-
-    def _seen(self, tensor: Tensor, value: Value) -> Value:
-        if self._simulation is None or tensor.dtype != "float32":
-            return value
-        return Value(self._simulation.activation(tensor, value.tensor), value.batched)
+        return Value(tf.reshape(value, tensor.shape), batched=False)
 
 
 def _as_value(result: Any, node: Node) -> Value:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import Graph, Tensor
 from edgekit.core.model import Model, TensorSpec
-from edgekit.training.evaluation import Evaluation, Simulation
+from edgekit.training.evaluation import Evaluation
 from edgekit.training.operators import LIFTS
 from edgekit.training.roles import is_trained
 from edgekit.training.values import Value
@@ -46,23 +44,9 @@ class Lifted(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         Raises:
             EdgekitError: An input that is missing or unknown.
         """
-        return self.evaluate(inputs)
-
-    def evaluate(
-        self, inputs: Mapping[str, Any], simulation: Simulation | None = None
-    ) -> dict[str, Any]:
-        """Compute the outputs, with values changed on the way.
-
-        Args:
-            inputs: As for calling.
-            simulation: What to change.
-
-        Raises:
-            EdgekitError: An input that is missing or unknown.
-        """
         model = self.model
         values = self._input_values(inputs)
-        evaluation = Evaluation(model.graph, self._constants, simulation)
+        evaluation = Evaluation(model.graph, self._constants)
         indices = [model.signature.outputs[spec.name] for spec in model.outputs]
         results = evaluation.run(model.graph.main, values, indices)
         samples = tf.shape(values[0].tensor)[0]
@@ -84,13 +68,6 @@ class Lifted(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         return values
 
     @property
-    def input_specs(self) -> dict[str, Any]:
-        """A ``tf.TensorSpec`` for each input."""
-        return {spec.name: tf.TensorSpec([self.batch, *_open(_sample(spec.shape))], spec.dtype,
-                                         name=spec.name)
-                for spec in self.model.inputs}
-
-    @property
     def weights(self) -> dict[str, Any]:
         """The variables by the name of the constant, trained or not."""
         return {tensor.name: self._constants[buffer] for buffer, tensor in self._tensors.items()}
@@ -103,8 +80,7 @@ class Lifted(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
         data = bytearray(self.model.data)
         for buffer, variable in self._constants.items():
             start, size = self.model.graph.buffer_spans[buffer]
-            values: NDArray[Any] = variable.numpy().astype(np.float32)
-            data[start : start + size] = values.tobytes()
+            data[start : start + size] = variable.numpy().tobytes()
         return self.model.with_data(bytes(data))
 
 

@@ -74,18 +74,9 @@ class Node:
         return value
 
     @property
-    def values(self) -> tuple[Value | None, ...]:
-        """All inputs as they are."""
-        return self._values
-
-    @property
     def where(self) -> str:
         """The operator and its layer, for messages."""
         return f"{self.operator.name} '{self.subgraph.tensors[self.operator.outputs[0]].name}'"
-
-    def output_shape(self, index: int = 0) -> tuple[int, ...]:
-        """The shape of an output in the file, for one sample."""
-        return self.subgraph.tensors[self.operator.outputs[index]].shape
 
     def output_dtype(self, index: int = 0) -> str:
         """The type of an output in the file."""

@@ -79,6 +79,10 @@ def test_a_while_of_tensorflow(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "net"), signatures=double)
     with pytest.raises(EdgekitError, match="the model did not come to an end"):
         edgekit.load_model(tmp_path / "net")
+    np.savez(tmp_path / "data.npz", x=np.asarray([[3.0, 0.1, 9.0]], np.float32))
+    model = edgekit.load_model(tmp_path / "net", data=str(tmp_path / "data.npz"))
+    (output,) = model.run({"x": np.asarray([[60.0, 1.0, 2.0]], np.float32)}).values()
+    assert output.tolist() == [[120.0, 2.0, 4.0]]
 
 
 @pytest.mark.usefixtures("impatient")

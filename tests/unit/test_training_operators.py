@@ -19,8 +19,12 @@ from lifting import SAMPLES, Operand, litert
 
 from edgekit.core.errors import EdgekitError
 from edgekit.core.graph import read_graph
+from edgekit.core.model import Model, Provenance
+from edgekit.training import roles
 from edgekit.training.evaluation import Evaluation
+from edgekit.training.lifted import lift
 from edgekit.training.operators import LIFTS
+from edgekit.training.operators.recurrent import RECURRENT
 from edgekit.training.values import Value
 
 pytestmark = pytest.mark.slow
@@ -134,8 +138,13 @@ def test_each_sample_may_have_its_own_axis():
 
 def test_an_operator_without_a_lift_names_the_layer():
     data = one_operator("MULTINOMIAL", [((1, 2),), ((), "int32")], [((1, 3), "int64")])
-    with pytest.raises(EdgekitError, match="MULTINOMIAL 'y0' cannot be trained through"):
-        run(data, np.zeros((1, 1, 2), np.float32), np.int32(3))
+    with pytest.raises(EdgekitError, match=r"cannot train through: MULTINOMIAL \(y0\)"):
+        lift(Model(data, "net", Provenance("tflite", "net")))
+
+
+def test_what_is_learnt_is_known_of_operators_that_have_a_lift():
+    assert set(roles.LEARNT) <= set(LIFTS)
+    assert set(RECURRENT) <= set(roles.LEARNT)
 
 
 def test_an_absent_input_that_is_needed_names_the_layer():
